@@ -1,0 +1,47 @@
+"""The Typer app: every command in one place, and the entry point."""
+
+from collections.abc import Sequence
+
+import typer
+
+from lobula.cli.data import data_app
+from lobula.cli.doctor import doctor
+from lobula.cli.info import info_app
+from lobula.cli.session import EXIT_INPUT, say
+from lobula.cli.stages import STAGES, stage_command
+
+app = typer.Typer(
+    name="lobula",
+    help="Recover how a neural circuit works from its recorded activity.\n\nStart with `lobula run`: it simulates the "
+    "fly's visual system, learns the circuit back, scores it against the truth and writes a report.",
+    epilog="Every command explains itself: lobula run --help. Fields of --set: lobula info params.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _stage in STAGES:
+    app.command(_stage.name, help=_stage.help)(stage_command(_stage))
+app.add_typer(data_app, name="data")
+app.add_typer(info_app, name="info")
+app.command("doctor")(doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after `lobula`; default is what the shell gave.
+
+    Returns:
+        Exit status: 0 done, 2 something is wrong with the input, 130 interrupted, 1 a fault of lobula's own.
+    """
+    try:
+        status = app(args=arguments, prog_name="lobula", standalone_mode=False)
+    except typer.TyperException as error:  # a word that the parser does not know
+        if error.format_message():
+            say(
+                f"{error.format_message().rstrip('.')}; lobula --help lists commands, lobula COMMAND --help its options"
+            )
+        return EXIT_INPUT
+    return status if isinstance(status, int) else 0

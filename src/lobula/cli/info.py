@@ -1,0 +1,76 @@
+"""`lobula info`: what can be set, what is shipped, what is installed."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from lobula.cli.options import AsJson, Debug
+from lobula.cli.session import session
+from lobula.cli.tables import plain_table
+from lobula.config import load_config, params_doc, recipe_names
+from lobula.data.provenance import code_state, device_facts, versions
+
+info_app = typer.Typer(help="What can be set, what is shipped, what is installed.", no_args_is_help=True)
+Section = Annotated[
+    str | None, typer.Argument(help="Only this section of the config, for example training.", show_default=False)
+]
+
+
+@info_app.command()
+def params(section: Section = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Fields of the config: default, unit, valid values, meaning.
+
+    Any of them can be changed with --set.
+
+    Example:  [bold]lobula info params training[/bold]
+    """
+    with session(debug):
+        rows = params_doc(section)
+        if as_json:
+            typer.echo(json.dumps([asdict(row) for row in rows], indent=2, default=str))
+            return
+        lines = [
+            [row.path, escape(str(_shown(row.default))), row.unit, row.valid or row.kind, row.meaning] for row in rows
+        ]
+        Console().print(plain_table(["field", "default", "unit", "valid", "meaning"], lines))
+
+
+@info_app.command()
+def recipes(as_json: AsJson = False, debug: Debug = False) -> None:
+    """Shipped experiments.
+
+    Example:  [bold]lobula info recipes[/bold]
+    """
+    with session(debug):
+        found = {name: load_config(name).description for name in recipe_names()}
+        if as_json:
+            typer.echo(json.dumps(found, indent=2))
+        else:
+            Console().print(plain_table(["recipe", "what for"], [list(row) for row in found.items()]))
+
+
+@info_app.command(name="versions")
+def show_versions(as_json: AsJson = False, debug: Debug = False) -> None:
+    """Versions of lobula and of the libraries that decide numbers, and the machine: paste this into an issue.
+
+    Example:  [bold]lobula info versions --json[/bold]
+    """
+    with session(debug):
+        facts = {"versions": versions(), "code": code_state(), "device": device_facts()}
+        if as_json:
+            typer.echo(json.dumps(facts, indent=2))
+            return
+        rows = [[name, _shown(value)] for part in facts.values() for name, value in part.items()]
+        Console().print(plain_table(["", ""], rows))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"[{', '.join(str(item) for item in value)}]" if isinstance(value, list) else str(value)

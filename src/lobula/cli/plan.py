@@ -1,0 +1,166 @@
+"""What an experiment will take: sizes, disk, memory and time, from the config alone (`--dry-run`)."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lobula.config import ExperimentConfig
+from lobula.connectome import optic_lobe
+from lobula.data import Recording, Wiring
+from lobula.data.layout import recording_bytes
+from lobula.data.zarr_format import CHUNK_FRAMES
+
+# Seconds per unit of work, measured on two cores of a 2.x GHz server at extents 1, 3 and 8; another machine is off by a
+# common factor of one half to two. Q = sum over neurons of (in-degree + 3)^2, the size of all Gram matrices.
+SIMULATE_FRAME, SIMULATE_FRAME_EDGE = 2.5e-4, 3.5e-9
+GRAM_FRAME_Q = 1.1e-10
+SOLVE_Q = 2.0e-7
+CURVE_FRAME_EDGE = 1.1e-7
+STEP, STEP_ROW, STEP_EDGE = 4e-3, 5e-7, 2e-8
+REPORT, REPORT_NEURON = 20.0, 1e-4
+
+SAMPLED_EQUATIONS = 1_500  # neurons whose equations decide a curve
+JUDGE_FRAMES = 8_000  # of the refit after every phase of the gnn
+ALTERNATION_FRAMES = 3_000  # of each Gauss-Newton step of the gnn
+SCORE_FRAMES = 2_000
+
+LIBRARIES_BYTES = 5e8
+POOL_BYTES = 2**30  # decoded chunks that training draws frames from
+CACHE_BYTES = 2**28  # decoded chunks behind a recording
+BLOCK_FRAMES = 1_000  # frames that a regression holds in double precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command would do, and what that takes.
+
+    Attributes:
+        name: of the experiment.
+        out: run directory.
+        n_neurons, n_edges, n_columns: sizes of the circuit.
+        n_frames: frames by split.
+        disk_bytes: upper bound of the recording on disk; 0 if an existing one is used.
+        free_bytes: free on that disk.
+        memory_bytes: expected peak memory.
+        seconds: expected time by stage [s].
+    """
+
+    name: str
+    out: str
+    n_neurons: int
+    n_edges: int
+    n_columns: int
+    n_frames: dict[str, int]
+    disk_bytes: int
+    free_bytes: int
+    memory_bytes: int
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with the total time."""
+        return asdict(self) | {"total_seconds": sum(self.seconds.values())}
+
+
+def make_plan(config: ExperimentConfig, out: Path, stages: Sequence[str]) -> Plan:
+    """Sizes and costs of some stages of an experiment; builds the graph, simulates nothing.
+
+    Args:
+        config: resolved config.
+        out: run directory, which need not exist.
+        stages: names of the stages.
+
+    Raises:
+        LobulaError: if the circuit or the recording that the config names cannot be read.
+    """
+    settings = config.simulation
+    if settings.recording is not None:
+        recording = Recording.open(settings.recording)
+        wiring, n_frames = recording.wiring, {name: recording[name].n_frames for name in recording.splits}
+        stages = [name for name in stages if name != "simulate"]
+    else:
+        wiring = optic_lobe(config.connectome.extent, config.connectome.parameters).wiring
+        n_frames = {
+            "train": settings.n_frames,
+            "validation": settings.n_frames_validation,
+            "test": settings.n_frames_test,
+        }
+    total = sum(n_frames.values())
+    disk = recording_bytes(total, wiring.n_neurons, wiring.n_columns, settings.record_drift)
+    folder = next(place for place in (out, *out.resolve().parents) if place.is_dir())
+    times = _seconds(config, wiring, n_frames)
+    return Plan(
+        name=config.name,
+        out=str(out),
+        n_neurons=wiring.n_neurons,
+        n_edges=wiring.n_edges,
+        n_columns=wiring.n_columns,
+        n_frames=n_frames,
+        disk_bytes=0 if settings.recording is not None else disk,
+        free_bytes=shutil.disk_usage(folder).free,
+        memory_bytes=int(_memory(config, wiring, n_frames["train"], stages)),
+        seconds={name: round(times[name], 1) for name in stages},
+    )
+
+
+def _seconds(config: ExperimentConfig, wiring: Wiring, n_frames: dict[str, int]) -> dict[str, float]:
+    """Expected time of every stage [s]."""
+    ridge = _regression(wiring, _at_most(config.ridge.max_frames, n_frames["train"]))
+    fits = {"ridge": ridge, "spline": _spline(config, wiring, n_frames["train"]), "gnn": _gnn(config, wiring)}
+    refit = _regression(wiring, _at_most(config.recovery.max_frames, n_frames["train"]))
+    rungs = config.training.estimators
+    return {
+        "simulate": sum(n_frames.values()) * (SIMULATE_FRAME + SIMULATE_FRAME_EDGE * wiring.n_edges),
+        "train": sum(fits[name] for name in rungs),
+        "recover": refit * ("gnn" in rungs) + 1.0,
+        "score": ridge * config.scoring.ceiling + len(rungs) * SCORE_FRAMES * SIMULATE_FRAME_EDGE * wiring.n_edges,
+        "report": REPORT + REPORT_NEURON * wiring.n_neurons,
+    }
+
+
+def _regression(wiring: Wiring, n_frames: int) -> float:
+    return _gram_size(wiring.in_degree) * (n_frames * GRAM_FRAME_Q + SOLVE_Q)
+
+
+def _sampled(wiring: Wiring, n_frames: int) -> float:
+    """One round on the sampled equations: circuit and curve."""
+    share = min(1.0, SAMPLED_EQUATIONS / max(wiring.n_neurons, 1))
+    return share * (_regression(wiring, n_frames) + n_frames * CURVE_FRAME_EDGE * wiring.n_edges)
+
+
+def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
+    rounds = config.spline.n_rounds * _sampled(wiring, _at_most(config.spline.curve_frames, n_train))
+    return rounds + _regression(wiring, _at_most(config.spline.max_frames, n_train))
+
+
+def _gnn(config: ExperimentConfig, wiring: Wiring) -> float:
+    settings, model = config.training, config.model
+    hidden = (model.n_layers * model.hidden_dim + model.n_layers_update * model.hidden_dim_update) / 384
+    step = STEP + settings.batch_size * (STEP_ROW * hidden * wiring.n_neurons + STEP_EDGE * wiring.n_edges)
+    n_phases = 1 + settings.rounds
+    judging = settings.gauss_newton_steps * _sampled(wiring, ALTERNATION_FRAMES) + _regression(wiring, JUDGE_FRAMES)
+    return (settings.n_steps + settings.rounds * settings.round_steps) * step + n_phases * judging
+
+
+def _memory(config: ExperimentConfig, wiring: Wiring, n_train: int, stages: Sequence[str]) -> float:
+    """Expected peak memory [bytes]."""
+    n, frame = wiring.n_neurons, 4 * wiring.n_neurons
+    fields = 2 if config.simulation.record_drift else 1
+    simulate = 4 * fields * CHUNK_FRAMES * frame  # one block computed, one written, and their encoded copies
+    regression = 6 * BLOCK_FRAMES * 8 * n + 2 * 8 * _gram_size(wiring.in_degree)
+    pool = min(POOL_BYTES, 2 * n_train * frame) if "gnn" in config.training.estimators else 0
+    work = {"simulate": simulate, "train": regression + pool + CACHE_BYTES, "report": CACHE_BYTES}
+    work |= dict.fromkeys(("recover", "score"), regression + CACHE_BYTES)
+    return LIBRARIES_BYTES + max((work[name] for name in stages), default=0)
+
+
+def _gram_size(in_degree: np.ndarray) -> float:
+    """Q, the number of entries of all Gram matrices."""
+    return float(np.square(in_degree + 3.0).sum())
+
+
+def _at_most(limit: int | None, n_frames: int) -> int:
+    return n_frames if limit is None else min(limit, n_frames)

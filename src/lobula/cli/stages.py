@@ -1,0 +1,180 @@
+"""`lobula run` and the commands of its stages."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from lobula import pipeline
+from lobula.cli.options import AsJson, Debug, DryRun, Experiment, Force, Out, Quiet, Recipe, Seed, Set, Verbose, resolve
+from lobula.cli.plan import make_plan
+from lobula.cli.session import session
+from lobula.cli.tables import plan_table, score_table
+from lobula.data.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage left behind.
+
+    Attributes:
+        path: what the command prints last.
+        scores: content of scores.json, if the stage scored.
+    """
+
+    path: Path
+    scores: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """A command that runs one stage, or all of them.
+
+    Attributes:
+        name: of the stage and of the command; "run" is all stages.
+        help: with an example.
+        call: (experiment, force, progress) -> Outcome.
+    """
+
+    name: str
+    help: str
+    call: Callable[[Experiment, bool, bool], Outcome]
+
+
+def _run(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    result = pipeline.run(experiment.config, experiment.out, force=force, progress=progress)
+    return Outcome(Path(result.report), result.scores)
+
+
+def _simulate(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    return Outcome(pipeline.simulate(experiment.config, experiment.out, force=force, progress=progress))
+
+
+def _train(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    return Outcome(pipeline.train(experiment.config, experiment.out, force=force, progress=progress))
+
+
+def _recover(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    return Outcome(pipeline.recover(experiment.config, experiment.out, force=force, progress=progress))
+
+
+def _score(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    scores = pipeline.score(experiment.config, experiment.out, force=force, progress=progress)
+    return Outcome(experiment.out / "scores.json", scores)
+
+
+def _report(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    return Outcome(pipeline.report(experiment.config, experiment.out, force=force, progress=progress))
+
+
+def _help(first: str, more: str, example: str) -> str:
+    return f"{first}\n\n{more}\n\nExample:  [bold]{example}[/bold]"
+
+
+STAGES = (
+    StageCommand(
+        "run",
+        _help(
+            "Simulate, train, recover, score and report.",
+            "Stages whose inputs did not change are skipped, and an interrupted run goes on where it stopped. The last "
+            "line is the path of the report.",
+            "lobula run fly-small --seed 1 --out runs/seed-1",
+        ),
+        _run,
+    ),
+    StageCommand(
+        "simulate",
+        _help(
+            "Simulate the circuit: recording.zarr, and its truth in truth.zarr.",
+            "A killed simulation goes on where it stopped, to the same bits.",
+            "lobula simulate fly-small --set simulation.process_noise=0.5 --out runs/noisy",
+        ),
+        _simulate,
+    ),
+    StageCommand(
+        "train",
+        _help(
+            "Fit the estimators to the recording: models/.",
+            "Sees recording and wiring, never the truth. A killed training goes on at its last checkpoint.",
+            "lobula train --out runs/noisy --set training.n_steps=5000",
+        ),
+        _train,
+    ),
+    StageCommand(
+        "recover",
+        _help(
+            "Read weights, time constants, rests and cell types out of the models: estimates/.",
+            "Never sees the truth.",
+            "lobula recover --out runs/noisy --set recovery.readout=on_distribution",
+        ),
+        _recover,
+    ),
+    StageCommand(
+        "score",
+        _help(
+            "Compare the estimates with the truth, beside the ceiling: scores.json.",
+            "Prints the table of scores.",
+            "lobula score --out runs/noisy --json",
+        ),
+        _score,
+    ),
+    StageCommand(
+        "report",
+        _help(
+            "Draw the figures and write the page: report/index.html.",
+            "One file that works offline; every figure also as PNG and PDF with its CSV.",
+            "lobula report --out runs/noisy",
+        ),
+        _report,
+    ),
+)
+
+
+def stage_command(stage: StageCommand) -> Callable[..., None]:
+    """The function that Typer turns into a command."""
+
+    def command(
+        recipe: Recipe = None,
+        overrides: Set = None,
+        out: Out = None,
+        seed: Seed = None,
+        as_json: AsJson = False,
+        force: Force = False,
+        dry_run: DryRun = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+    ) -> None:
+        with session(debug, quiet, verbose):
+            experiment = resolve(recipe, overrides or (), out, seed)
+            if dry_run:
+                _print_plan(experiment, stage.name, as_json)
+            else:
+                outcome = stage.call(experiment, force, not quiet)
+                _print_outcome(experiment, stage.name, outcome, as_json)
+
+    return command
+
+
+def _print_plan(experiment: Experiment, command: str, as_json: bool) -> None:
+    stages = [stage.name for stage in STAGES if command in (stage.name, "run") and stage.name != "run"]
+    plan = make_plan(experiment.config, experiment.out, stages)
+    if as_json:
+        typer.echo(json.dumps(plan.to_dict(), indent=2))
+    else:
+        Console().print(plan_table(plan))
+
+
+def _print_outcome(experiment: Experiment, command: str, outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        facts = {"command": command, "run": str(experiment.out), "output": str(outcome.path)}
+        facts["stages"] = RunDir.existing(experiment.out).manifest.get("stages", {})
+        typer.echo(json.dumps(facts if outcome.scores is None else facts | {"scores": outcome.scores}, indent=2))
+        return
+    if outcome.scores is not None:
+        Console().print(score_table(outcome.scores))
+    typer.echo(str(outcome.path))

@@ -1,0 +1,64 @@
+"""Names of the original descriptions and of the reference, read and translated, and used nowhere else."""
+
+import logging
+from typing import Any
+
+from lobula.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = {
+    "graph_model": "model",
+    "graph_model_config": "model",
+    "simulation_config": "simulation",
+    "training_config": "training",
+}
+
+_TRAINING = {
+    "learning_rate_W_start": "lr_W",
+    "learning_rate_start": "lr",
+    "learning_rate_embedding_start": "lr_embedding",
+    "coeff_edge_diff": "coeff_g_phi_diff",
+    "coeff_edge_norm": "coeff_g_phi_norm",
+    "coeff_edge_weight_L1": "coeff_g_phi_weight_L1",
+    "coeff_edge_weight_L2": "coeff_g_phi_weight_L2",
+    "coeff_phi_weight_L1": "coeff_f_theta_weight_L1",
+    "coeff_phi_weight_L2": "coeff_f_theta_weight_L2",
+    "coeff_lin_phi_zero": "coeff_f_theta_zero",
+}
+NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()} | {
+    "training.noise_model_level": "simulation.process_noise",
+    "simulation.noise_model_level": "simulation.process_noise",
+    "simulation.measurement_noise_level": "simulation.measurement_noise",
+    "simulation.delta_t": "simulation.dt",
+    "simulation.connectivity_filling_factor": "connectome.fill",
+    "model.lin_edge_positive": "model.g_phi_positive",
+}
+
+
+def translate(flat: dict[str, Any], known: set[str], source: str) -> dict[str, Any]:
+    """Replace legacy names by today's, with a logged notice for each.
+
+    Args:
+        flat: values by path ("section.field").
+        known: the paths that exist today.
+        source: file or option that the values come from, for messages.
+
+    Raises:
+        ConfigError: if a field is given under both names, or today's name does not exist in this version.
+    """
+    result: dict[str, Any] = {}
+    for path, value in flat.items():
+        section, dot, key = path.partition(".")
+        current = f"{SECTIONS.get(section, section)}{dot}{key}"
+        new = current if current in known else NAMES.get(current, current)
+        if new != current and new not in known:
+            raise ConfigError(
+                f"{path}: legacy name of {new}, which this version does not offer; remove it from {source}"
+            )
+        if new in result or (new != path and new in flat):
+            raise ConfigError(f"{path}: the same field as {new}, which is given too; keep {new} only")
+        if new != path:
+            logger.info("%s: %s is a legacy name and is read as %s", source, path, new)
+        result[new] = value
+    return result

@@ -1,0 +1,22 @@
+"""Config section `model`: the network of the gnn rung. Input sizes follow from it and are never typed."""
+
+from typing import Literal
+
+from lobula.config.base import Section, param
+
+
+class ModelConfig(Section):
+    """The message and update networks and what they start from."""
+
+    name: Literal["flyvis_A"] = param("flyvis_A", "registered model")
+    hidden_dim: int = param(64, "hidden units of g_phi", ge=1, scale="log", role="tunable", search=(16, 256))
+    n_layers: int = param(3, "linear layers of g_phi", ge=1, le=10, role="tunable", search=(2, 5))
+    hidden_dim_update: int = param(64, "hidden units of f_theta", ge=1, scale="log", role="tunable", search=(16, 256))
+    n_layers_update: int = param(3, "linear layers of f_theta", ge=1, le=10, role="tunable", search=(2, 5))
+    embedding_dim: int = param(2, "length D of a neuron's embedding", ge=1, le=64, role="tunable", search=(1, 8))
+    activation: Literal["relu", "tanh", "sigmoid", "leaky_relu", "softplus"] = param(
+        "relu", "nonlinearity of both networks", role="tunable"
+    )
+    g_phi_positive: bool = param(False, "square the output of g_phi", role="tunable")
+    embedding_init: Literal["random", "ones"] = param("random", "start of the embeddings", role="tunable")
+    w_init: Literal["zeros", "randn", "randn_scaled"] = param("zeros", "start of the edge weights", role="tunable")

@@ -1,0 +1,26 @@
+"""Config sections `ridge` and `spline`: the closed-form estimators."""
+
+from typing import Literal
+
+from lobula.config.base import Section, param
+
+
+class RidgeConfig(Section):
+    """Evidence ridge with a known message function."""
+
+    activation: Literal["relu", "softplus", "tanh", "sigmoid", "saturating", "squared"] = param(
+        "relu", "message function that the regression assumes", role="block_only"
+    )
+    max_frames: int | None = param(32_000, "training frames used at most; null for all", unit="frames", ge=2)
+
+
+class SplineConfig(Section):
+    """Unknown message function as a monotone spline, alternating with evidence ridge."""
+
+    n_knots: int = param(40, "knots of the message function", ge=3, le=1_000, role="tunable", search=(10, 120))
+    n_rounds: int = param(12, "alternations at most", ge=1, le=200, role="tunable", search=(3, 30))
+    monotone: bool = param(True, "the message function never falls", role="tunable")
+    max_frames: int | None = param(32_000, "frames for the weights; null for all", unit="frames", ge=2)
+    curve_frames: int = param(4_000, "frames for the message function", unit="frames", ge=2, scale="log")
+    curve_neurons: int = param(1_500, "equations that determine the message function", unit="neurons", ge=1, scale="log")
+    tolerance: float = param(1e-4, "stop when the score moves less than this", ge=0.0, lt=1.0, scale="log")

@@ -1,0 +1,132 @@
+"""A circuit whose parameters are known: the wiring together with weights, time constants and rests. Truth."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from lobula.data.wiring import Wiring
+from lobula.data.zarr_format import atomic_store, create_static, open_store
+from lobula.errors import ShapeError, StoreError
+
+_PER_EDGE = ("weight", "n_syn", "sign")
+_PER_NEURON = ("tau", "v_rest", "cell_type", "u", "v")
+
+
+@dataclass(frozen=True, eq=False)
+class Connectome:
+    r"""A graded circuit, :math:`\tau_i \dot v_i = -v_i + V_i + \sum_j W_{ij} g(v_j) + I_i`.
+
+    Attributes:
+        wiring: the directed graph; per-edge arrays follow its order.
+        weight: (E,) float64 synaptic weight W [a.u.].
+        tau: (N,) float64 time constant [s].
+        v_rest: (N,) float64 resting potential V [a.u.].
+        cell_type: (N,) int64 index into `cell_type_names`.
+        cell_type_names: name of every cell type.
+        u, v: (N,) int64 axial hexagonal coordinates of the neuron's column.
+        n_syn: (E,) float64 mean number of synapses.
+        sign: (E,) float64, +1 excitatory, -1 inhibitory.
+        columns: (H, 2) int64 axial coordinates (u, v) of the stimulus columns; (0, 2) if there are none.
+    """
+
+    wiring: Wiring
+    weight: np.ndarray
+    tau: np.ndarray
+    v_rest: np.ndarray
+    cell_type: np.ndarray
+    cell_type_names: tuple[str, ...]
+    u: np.ndarray
+    v: np.ndarray
+    n_syn: np.ndarray
+    sign: np.ndarray
+    columns: np.ndarray
+
+    def __post_init__(self) -> None:
+        for names, length, what in ((_PER_EDGE, self.n_edges, "edge"), (_PER_NEURON, self.n_neurons, "neuron")):
+            for name in names:
+                if np.shape(getattr(self, name)) != (length,):
+                    got = np.shape(getattr(self, name))
+                    raise ShapeError(f"{name}: got shape {got}, expected ({length},), one value per {what}")
+        if self.columns.shape != (self.wiring.n_columns, 2):
+            raise ShapeError(f"columns: got shape {self.columns.shape}, expected ({self.wiring.n_columns}, 2)")
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons N."""
+        return self.wiring.n_neurons
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges E."""
+        return self.wiring.n_edges
+
+    @property
+    def receptors(self) -> np.ndarray:
+        """(n_receptors,) int64 ids of the neurons that receive the stimulus."""
+        return self.wiring.driven
+
+    @property
+    def n_columns(self) -> int:
+        """Number of stimulus columns H."""
+        return self.wiring.n_columns
+
+    @cached_property
+    def column_positions(self) -> np.ndarray:
+        """(H, 2) float64 positions (x, y) of the columns on a regular lattice, in units of their distance."""
+        u, v = self.columns[:, 0], self.columns[:, 1]
+        return np.stack([np.sqrt(0.75) * v, u + v / 2], axis=1)
+
+    def relabel(self, perm: np.ndarray) -> "Connectome":
+        """The same circuit with its neurons in another order.
+
+        Args:
+            perm: (N,) permutation; neuron i of the result is neuron perm[i] of this one.
+
+        Returns:
+            The relabelled circuit; nothing that can be measured changes.
+
+        Raises:
+            ShapeError: if `perm` is not a permutation of the neurons.
+        """
+        wiring = self.wiring.relabel(perm)
+        edges = {name: getattr(self, name)[wiring.edge_order] for name in _PER_EDGE}
+        return replace(self, wiring=wiring, **edges, **{name: getattr(self, name)[perm] for name in _PER_NEURON})
+
+    def with_weight(self, weight: np.ndarray) -> "Connectome":
+        """The same circuit with other weights, (E,) [a.u.]."""
+        return replace(self, weight=np.asarray(weight, dtype=np.float64))
+
+    def save(self, path: str | Path) -> None:
+        """Write the truth store (`truth.zarr`); one of ours at the same path is replaced.
+
+        Raises:
+            StoreError: if `path` holds something that lobula did not write.
+        """
+        with atomic_store(path, "truth") as root:
+            self.save_into(root)
+
+    def save_into(self, group: zarr.Group) -> None:
+        """Write into an empty zarr group."""
+        self.wiring.save(group.create_group("wiring"))
+        for name in (*_PER_EDGE, *_PER_NEURON, "columns"):
+            create_static(group, name, getattr(self, name))
+        group.attrs.update({"cell_type_names": list(self.cell_type_names), "tau_unit": "s", "v_rest_unit": "a.u."})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Connectome":
+        """Read a truth store.
+
+        Raises:
+            MissingInputError: if there is none at `path`.
+            StoreError: if it is damaged or of another kind.
+        """
+        root = open_store(path, "truth")
+        missing = [name for name in (*_PER_EDGE, *_PER_NEURON, "columns", "wiring") if name not in root]
+        if missing or "cell_type_names" not in root.attrs:
+            raise StoreError(f"{path}: truncated or damaged, {', '.join(missing) or 'cell_type_names'} missing")
+        arrays = {name: np.asarray(root[name][:]) for name in (*_PER_EDGE, *_PER_NEURON, "columns")}
+        names = tuple(root.attrs["cell_type_names"])
+        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=names, **arrays)

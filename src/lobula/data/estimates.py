@@ -1,0 +1,141 @@
+"""What an estimator says about a circuit: tables in original neuron ids, the message curve, and a simulator of it."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from lobula.data.wiring import Wiring
+from lobula.errors import MissingInputError, ShapeError, StoreError
+
+ESTIMATES_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    r"""A recovered circuit: dv_i/dt = k_i v_i + c_i + q_i I_i + sum_j theta_ij g_j(v_j).
+
+    Attributes:
+        edges: one row per edge, in the order of the wiring: pre, post (original ids), weight [a.u.], stderr, resolution (1 = determined
+            by the data, 0 = by the prior), identifiable.
+        neurons: one row per neuron: id, tau [s], v_rest [a.u.], residual_std [a.u./s], cluster (-1 = not clustered), embedding_0...
+        dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,).
+        curve_voltage: (K,) voltages of the message curves [a.u.].
+        curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron.
+        wiring: the graph of the fit.
+        dt: time step [s].
+        method: "ridge", "spline" or "gnn".
+        target: "observed" or "drift".
+        notes: further facts: readout, affinity of the update function, visited range of the curve, warnings.
+    """
+
+    edges: pd.DataFrame
+    neurons: pd.DataFrame
+    dynamics: dict[str, np.ndarray]
+    curve_voltage: np.ndarray
+    curve_message: np.ndarray
+    wiring: Wiring
+    dt: float
+    method: str
+    target: str
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def message(self, voltage: np.ndarray) -> np.ndarray:
+        """Messages (..., N) at voltages (..., N), linear between the points of the curve and beyond its ends."""
+        voltage = np.asarray(voltage, dtype=np.float64)
+        x, y = self.curve_voltage, self.curve_message
+        index = np.clip(np.searchsorted(x, voltage, side="right") - 1, 0, len(x) - 2)
+        fraction = (voltage - x[index]) / (x[index + 1] - x[index])
+        if y.ndim == 1:
+            return y[index] + fraction * (y[index + 1] - y[index])
+        neuron = np.broadcast_to(np.arange(y.shape[1]), voltage.shape)
+        left = y[index, neuron]
+        return left + fraction * (y[index + 1, neuron] - left)
+
+    def drift(self, voltage: np.ndarray, external: np.ndarray | float = 0.0) -> np.ndarray:
+        """dv/dt (..., N) at voltage (..., N) and external input (..., N) [a.u./s]."""
+        matrix = self.wiring.csr(self.dynamics["theta"])
+        flat = self.message(voltage).reshape(-1, self.wiring.n_neurons)
+        summed = (matrix @ flat.T).T.reshape(np.shape(voltage))
+        return self.dynamics["k"] * voltage + self.dynamics["c"] + self.dynamics["q"] * external + summed
+
+    def predict(self, v0: np.ndarray, stimulus: np.ndarray | None = None, n_steps: int | None = None) -> np.ndarray:
+        """Rolls the recovered circuit out with Euler steps, without noise.
+
+        Args:
+            v0: (N,) or (R, N) initial voltages, R independent rollouts [a.u.].
+            stimulus: (T, H) or (T, N), or (R, T, H) for R rollouts; None for no input.
+            n_steps: number of steps T where there is no stimulus.
+
+        Returns:
+            (T, N) or (R, T, N) voltage after each step [a.u.]; a rollout that leaves the finite numbers stays at its last value.
+        """
+        v = np.atleast_2d(np.asarray(v0, dtype=np.float64))
+        if v.shape[-1] != self.wiring.n_neurons:
+            raise ShapeError(f"predict: got v0 of {v.shape[-1]} neurons, expected {self.wiring.n_neurons}")
+        rows = None if stimulus is None else np.asarray(stimulus).reshape(len(v), -1, np.shape(stimulus)[-1])
+        steps = rows.shape[1] if rows is not None else n_steps
+        if steps is None:
+            raise ShapeError("predict: got neither stimulus nor n_steps; give one of them")
+        out = np.empty((len(v), steps, v.shape[1]), dtype=np.float32)
+        for t in range(steps):
+            external = 0.0 if rows is None else self.wiring.spread(rows[:, t])
+            with np.errstate(all="ignore"):
+                new = v + self.dt * self.drift(v, external)
+            v = np.where(np.isfinite(new) & (np.abs(new) < 1e6), new, v)
+            out[:, t] = v
+        return out if np.ndim(v0) == 2 else out[0]
+
+    def save(self, path: str | Path) -> None:
+        """Writes a zarr v3 group, replacing what was there."""
+        path = Path(path)
+        temporary = path.with_name(path.name + ".partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        group = zarr.open_group(temporary, mode="w", zarr_format=3)
+        self.wiring.save(group.create_group("wiring"))
+        for name, table in (("edges", self.edges), ("neurons", self.neurons)):
+            part = group.create_group(name)
+            part.attrs["columns"] = list(table.columns)
+            for column in table.columns:
+                part.create_array(column, data=np.ascontiguousarray(table[column].to_numpy()))
+        part = group.create_group("dynamics")
+        for name, values in self.dynamics.items():
+            part.create_array(name, data=np.ascontiguousarray(values))
+        group.create_array("curve_voltage", data=self.curve_voltage)
+        group.create_array("curve_message", data=self.curve_message)
+        facts = {"dt": self.dt, "method": self.method, "target": self.target, "notes": self.notes}
+        group.attrs.update({"format": "lobula-estimates", "version": ESTIMATES_FORMAT, "facts": json.dumps(facts)})
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Estimates":
+        """Reads what `save` wrote.
+
+        Raises:
+            MissingInputError: if there is nothing.
+            StoreError: if it is foreign or truncated.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise MissingInputError(f"estimates: {path} does not exist; run the recover stage first")
+        try:
+            group = zarr.open_group(path, mode="r", zarr_format=3)
+            facts = json.loads(str(group.attrs["facts"]))
+            tables = {
+                name: pd.DataFrame({c: group[f"{name}/{c}"][:] for c in group[name].attrs["columns"]})  # type: ignore[union-attr,index]
+                for name in ("edges", "neurons")
+            }
+            dynamics = {name: group[f"dynamics/{name}"][:] for name in ("k", "c", "q", "theta")}  # type: ignore[index]
+            curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}  # type: ignore[index]
+            wiring = Wiring.load(group["wiring"])  # type: ignore[arg-type]
+        except (KeyError, ValueError, OSError, TypeError) as error:
+            raise StoreError(
+                f"estimates: {path} is truncated or not written by lobula ({type(error).__name__}); run recover again"
+            ) from error
+        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, **facts)

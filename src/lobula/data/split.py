@@ -1,0 +1,194 @@
+"""One split of a recording: consecutive frames that are read in windows, blocks or one by one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lobula.data.fields import FieldSource
+from lobula.errors import ConfigError, MissingInputError, ShapeError
+
+TargetKind = Literal["observed", "drift"]
+BLOCK_FRAMES = 1_000  # half a chunk: twice the reads from the cache, half the memory
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A stretch of consecutive frames.
+
+    Attributes:
+        start: first frame.
+        voltage: (t, N) float32 [a.u.].
+        stimulus: (t, H) or (t, N) float32, or None.
+        target: (t, N) float32 dv/dt [a.u./s], or None if none was asked for.
+    """
+
+    start: int
+    voltage: np.ndarray
+    stimulus: np.ndarray | None
+    target: np.ndarray | None
+
+    @property
+    def stop(self) -> int:
+        """One past the last frame."""
+        return self.start + len(self.voltage)
+
+
+class Split:
+    """One split of a recording (train, validation or test): frames in order, without a gap.
+
+    Frame t is the state before step t; ``stimulus[t]`` acts during step t.
+    """
+
+    def __init__(self, name: str, fields: Mapping[str, FieldSource], n_frames: int, n_planned: int, dt: float) -> None:
+        self.name = name
+        self.n_frames = n_frames
+        self.n_frames_planned = n_planned
+        self.dt = dt
+        self._fields = dict(fields)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {self.n_frames} frames of {', '.join(self._fields)})"
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the dynamic fields."""
+        return tuple(self._fields)
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons N."""
+        return self._fields["voltage"].width
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether the simulator's noise-free dv/dt was recorded."""
+        return "drift" in self._fields
+
+    @property
+    def has_stimulus(self) -> bool:
+        """Whether a stimulus was recorded."""
+        return "stimulus" in self._fields
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all planned frames are there."""
+        return self.n_frames == self.n_frames_planned
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames that are decoded together; a sampler that stays within them reads fast."""
+        return self._fields["voltage"].chunk_frames
+
+    def voltage(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(stop - start, N) float32 membrane potential [a.u.]."""
+        return self.window("voltage", start, stop)
+
+    def stimulus(self, start: int = 0, stop: int | None = None) -> np.ndarray | None:
+        """(stop - start, H) or (stop - start, N) float32 stimulus, or None if there is none; see `Wiring.spread`."""
+        return self.window("stimulus", start, stop) if self.has_stimulus else None
+
+    def drift(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(stop - start, N) float32 the simulator's noise-free dv/dt [a.u./s].
+
+        Raises:
+            MissingInputError: if it was not recorded.
+        """
+        if not self.has_drift:
+            raise MissingInputError(
+                f"{self.name}: no drift in this recording; simulate with simulation.record_drift=true, or use "
+                "training.target=observed"
+            )
+        return self.window("drift", start, stop)
+
+    def n_targets(self, kind: str = "observed") -> int:
+        """Frames that have a target: all but the last for "observed", all for "drift"."""
+        _check_kind(kind)
+        return max(self.n_frames - 1, 0) if kind == "observed" else self.n_frames
+
+    def target(self, kind: str = "observed", start: int = 0, stop: int | None = None) -> np.ndarray:
+        """What a one-step estimator fits.
+
+        .. math:: y(t) = (v(t+1) - v(t)) / dt \\quad\\text{(observed)}, \\qquad y(t) = drift(t)
+
+        Args:
+            kind: "observed" (what an experimenter has) or "drift" (a simulator's exact dv/dt).
+            start: first frame.
+            stop: one past the last frame; default `n_targets(kind)`.
+
+        Returns:
+            (stop - start, N) float32 [a.u./s].
+        """
+        stop = self.n_targets(kind) if stop is None else stop
+        if kind == "drift":
+            return self.drift(start, stop)
+        voltage = self.window("voltage", start, stop + 1)
+        return np.diff(voltage, axis=0) / np.float32(self.dt)
+
+    def frames(self, indices: np.ndarray, field: str = "voltage") -> np.ndarray:
+        """Single frames, in any order, with every chunk touched once.
+
+        Args:
+            indices: (B,) frame numbers.
+            field: dynamic field.
+
+        Returns:
+            (B, W) float32.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        if indices.ndim != 1 or (indices.size and (indices.min() < 0 or indices.max() >= self.n_frames)):
+            raise ShapeError(
+                f"{self.name}: frames out of range, expected one axis of numbers in 0..{self.n_frames - 1}"
+            )
+        return self._source(field).rows(indices)
+
+    def blocks(
+        self, size: int = BLOCK_FRAMES, target: str | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[Block]:
+        """Stream the split in time, `size` frames at a time; only a block and the cache are in memory.
+
+        Args:
+            size: frames per block; the last block may be shorter. Multiples of `chunk_frames` read fastest.
+            target: also read this target; the stream then ends at the last frame that has one.
+            start: first frame.
+            stop: one past the last frame.
+        """
+        if size < 1:
+            raise ShapeError(f"blocks: got size {size}, expected at least 1")
+        last = self.n_frames if target is None else self.n_targets(target)
+        stop = last if stop is None else min(stop, last)
+        for low in range(start, stop, size):
+            high = min(low + size, stop)
+            if target == "observed":  # one read serves both
+                voltage = self.voltage(low, high + 1)
+                observed = np.diff(voltage, axis=0) / np.float32(self.dt)
+                yield Block(low, voltage[:-1], self.stimulus(low, high), observed)
+            else:
+                drift = self.drift(low, high) if target == "drift" else None
+                yield Block(low, self.voltage(low, high), self.stimulus(low, high), drift)
+
+    def _source(self, field: str) -> FieldSource:
+        if field not in self._fields:
+            raise MissingInputError(f"{self.name}: no field {field!r}, expected one of {', '.join(self._fields)}")
+        return self._fields[field]
+
+    def window(self, field: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(stop - start, W) float32 frames of any dynamic field.
+
+        Raises:
+            ShapeError: if the frames are not within the split.
+            NonFiniteError: if there is NaN or infinity in what is read.
+        """
+        stop = self.n_frames if stop is None else stop
+        if not 0 <= start <= stop <= self.n_frames:
+            raise ShapeError(f"{self.name}: got frames {start}:{stop}, expected a range within 0:{self.n_frames}")
+        return self._source(field).window(start, stop)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("observed", "drift"):
+        raise ConfigError(f"target: got {kind!r}, expected 'observed' or 'drift'")

@@ -1,0 +1,48 @@
+"""The error tree. Every leaf also inherits the builtin that a caller would catch.
+
+A message says what, got, expected and the next step, in one line.
+"""
+
+
+class LobulaError(Exception):
+    """Base of every error that lobula raises on purpose."""
+
+
+class ConfigError(LobulaError, ValueError):
+    """A configuration key or value is not valid."""
+
+
+class ShapeError(LobulaError, ValueError):
+    """An array has the wrong shape or dtype."""
+
+
+class EdgeError(ShapeError, IndexError):
+    """An edge points outside the neurons, or appears twice."""
+
+
+class NonFiniteError(LobulaError, ValueError):
+    """A recording or a result holds NaN or infinity."""
+
+
+class MissingInputError(LobulaError, FileNotFoundError):
+    """A file or directory that a stage needs does not exist."""
+
+
+class StoreError(LobulaError, OSError):
+    """A store is truncated, foreign or of an unknown version."""
+
+
+class DiskFullError(StoreError):
+    """The disk is full; what was written before is intact."""
+
+
+class RunLockedError(LobulaError, RuntimeError):
+    """Another process works in this run directory."""
+
+
+class DeadPenaltyError(LobulaError, RuntimeError):
+    """A penalty with a positive coefficient never acted while it was scheduled on."""
+
+
+class DivergedError(LobulaError, ArithmeticError):
+    """A simulation or a training left the finite numbers."""

@@ -1,0 +1,86 @@
+"""The hexagonal eye: what it sees, and how whole sheets of neurons answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from lobula.figures.style import FigureStyle
+
+_RASTER_HEXAGONS = 400  # of one sheet, all moments together
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Values on the hexagonal grid at a few moments.
+
+    Attributes:
+        name: what is shown.
+        columns: (H, 2) axial coordinates (u, v).
+        values: (F, H) one row per moment.
+        signed: drawn around zero in two colours; else from black (lowest) to white (highest).
+    """
+
+    name: str
+    columns: np.ndarray
+    values: np.ndarray
+    signed: bool = False
+
+
+def hexagonal_eye(time: np.ndarray, sheets: Sequence[Sheet], style: FigureStyle) -> tuple[Figure, pd.DataFrame]:
+    """Hexagonal grids, time from left to right, one row per sheet.
+
+    Args:
+        time: (F,) moments [s].
+        sheets: at least one.
+        style: the look.
+
+    Returns:
+        The figure, and a long table: sheet, time, u, v, value.
+    """
+    cell = style.wide / max(len(time), 4)
+    with style.applied():
+        figure, grid = style.panels(style.wide, len(sheets) * 0.97 * cell + 0.25, len(sheets), len(time))
+        for row, sheet in zip(grid, sheets, strict=True):
+            for axes, values in zip(row, sheet.values, strict=True):
+                _draw(axes, sheet, values, style)
+            row[0].set_ylabel(sheet.name, visible=True)
+        for axes, moment in zip(grid[0], time, strict=True):
+            axes.set_title(f"{1000 * (moment - time[0]):.0f} ms", loc="center", fontweight="normal", color=style.muted)
+    return figure, pd.concat([_rows(sheet, time) for sheet in sheets], ignore_index=True)
+
+
+def hexagon_centres(columns: np.ndarray) -> np.ndarray:
+    """(H, 2) centres x, y of columns (H, 2) in axial coordinates; neighbours are 1 apart, u points down."""
+    u, v = np.asarray(columns, float).T
+    return np.column_stack([np.sqrt(3) / 2 * v, -(u + v / 2)])
+
+
+def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> None:
+    angles = np.deg2rad(np.arange(0, 360, 60))
+    corners = np.column_stack([np.cos(angles), np.sin(angles)]) / np.sqrt(3)
+    centres = hexagon_centres(sheet.columns)
+    hexagons = PolyCollection(list(centres[:, None] + corners), lw=0.35 * style.thin, edgecolor=style.rule)
+    hexagons.set_rasterized(sheet.values.size > _RASTER_HEXAGONS)
+    top = float(np.nanmax(np.abs(sheet.values))) if sheet.values.size else 1.0
+    low = -top if sheet.signed else float(np.nanmin(sheet.values))
+    high = top if sheet.signed else float(np.nanmax(sheet.values))
+    hexagons.set(array=values, norm=Normalize(low, high if high > low else low + 1.0))
+    hexagons.set_cmap(style.signed_map if sheet.signed else style.luminance_map)
+    axes.add_collection(hexagons)
+    reach = np.abs(centres).max(axis=0) + 0.7
+    axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]), aspect="equal", xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _rows(sheet: Sheet, time: np.ndarray) -> pd.DataFrame:
+    n_frames, n_columns = sheet.values.shape
+    u, v = (np.tile(sheet.columns[:, axis], n_frames) for axis in (0, 1))
+    moments = np.repeat(time, n_columns)
+    return pd.DataFrame({"sheet": sheet.name, "time": moments, "u": u, "v": v, "value": sheet.values.ravel()})

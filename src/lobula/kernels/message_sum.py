@@ -1,0 +1,78 @@
+r"""The one hot operation: messages summed over the inputs of every neuron.
+
+.. math:: m_{bi} = \sum_{e:\, post(e)=i} W_e\, h_{b,\,pre(e)}
+
+as a sparse matrix product with its own gradients: dh is the product with the transpose, dW a sampled dense product. The message
+function is evaluated once per neuron before it, never once per edge.
+"""
+
+import torch
+from torch import Tensor
+
+from lobula.data.wiring import Wiring
+
+
+class SparsePattern:
+    """The wiring as CSR and as the CSR of its transpose, on one device.
+
+    Attributes:
+        n_neurons: N.
+        pre, post: (E,) int64 endpoints, sorted by (post, pre).
+    """
+
+    def __init__(self, wiring: Wiring, device: torch.device | str = "cpu") -> None:
+        def put(array) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.int64, device=device)
+
+        self.n_neurons = wiring.n_neurons
+        self.pre, self.post = put(wiring.pre.copy()), put(wiring.post.copy())
+        permutation, indptr_out = wiring.transpose
+        self.indptr, self.indptr_out = put(wiring.indptr.copy()), put(indptr_out.copy())
+        self.permutation = put(permutation.copy())
+        self.post_by_pre = self.post[self.permutation]
+
+    def forward_matrix(self, weight: Tensor) -> Tensor:
+        """(N, N) CSR matrix W[post, pre]."""
+        return self._csr(self.indptr, self.pre, weight)
+
+    def backward_matrix(self, weight: Tensor) -> Tensor:
+        """(N, N) CSR matrix W[post, pre] transposed."""
+        return self._csr(self.indptr_out, self.post_by_pre, weight[self.permutation])
+
+    def _csr(self, indptr: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+        size = (self.n_neurons, self.n_neurons)
+        return torch.sparse_csr_tensor(indptr, columns, values, size, check_invariants=False)
+
+
+class _MessageSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Tensor:
+        ctx.save_for_backward(weight, messages)
+        ctx.pattern = pattern
+        return pattern.forward_matrix(weight) @ messages
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        weight, messages = ctx.saved_tensors
+        pattern = ctx.pattern
+        grad = grad.contiguous()
+        grad_weight = grad_messages = None
+        if ctx.needs_input_grad[0]:
+            grad_weight = torch.linalg.vecdot(grad[pattern.post], messages[pattern.pre])
+        if ctx.needs_input_grad[1]:
+            grad_messages = pattern.backward_matrix(weight) @ grad
+        return grad_weight, grad_messages, None
+
+
+def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Tensor:
+    """Sums weighted messages over the inputs of every neuron.
+
+    Args:
+        weight: (E,) one value per edge, in the order of the wiring.
+        messages: (N, B) message of every presynaptic neuron, batch in the fast axis.
+        pattern: the wiring.
+
+    Returns:
+        (N, B) summed input; 0 for a neuron without inputs.
+    """
+    return _MessageSum.apply(weight, messages.contiguous(), pattern)

@@ -1,0 +1,54 @@
+"""What training and recovery need from a model of the dynamics."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class AbstractDynamicsModel(nn.Module, ABC):
+    """Predicts dv/dt of every neuron from the state of the circuit.
+
+    Concrete models are final; register one with `registry.register`.
+    """
+
+    @abstractmethod
+    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
+        """dv/dt.
+
+        Args:
+            voltage: (B, N) membrane potential [a.u.].
+            external: (B, N) external input [a.u.].
+
+        Returns:
+            (B, N) dv/dt [a.u./s].
+        """
+
+    @abstractmethod
+    def message(self, voltage: Tensor) -> Tensor:
+        """(B, N) message that each neuron sends at its voltage (B, N)."""
+
+    @abstractmethod
+    def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt from voltage, summed message and external input, each (B, N)."""
+
+    @abstractmethod
+    def summed_message(self, voltage: Tensor) -> Tensor:
+        """(B, N) weighted messages summed over the inputs."""
+
+    def linearise(self, voltage: Tensor, external: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Value and slopes of the update function at visited states.
+
+        Args:
+            voltage: (B, N).
+            external: (B, N).
+
+        Returns:
+            dv/dt and its derivatives with respect to voltage, summed message and external input, each (B, N).
+        """
+        with torch.enable_grad():
+            inputs = [voltage.detach(), self.summed_message(voltage).detach(), external.detach()]
+            inputs = [x.clone().requires_grad_(True) for x in inputs]
+            value = self.update(*inputs)
+            slopes = torch.autograd.grad(value.sum(), inputs)
+        return value.detach(), *slopes

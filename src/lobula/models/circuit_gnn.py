@@ -1,0 +1,77 @@
+r"""The graph neural network of the fly circuit (flyvis_A).
+
+.. math:: \dot v_i = f_\theta(v_i, a_i, \sum_j W_{ij}\, g_\phi(v_j, a_j)^2, I_i)
+
+Reference: Allier et al. (2026), arXiv 2602.13325.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lobula.config.model import ModelConfig
+from lobula.data.streams import Streams
+from lobula.data.wiring import Wiring
+from lobula.kernels import SparsePattern, message_sum
+from lobula.models.base import AbstractDynamicsModel
+from lobula.models.mlp import NodeMLP
+from lobula.models.registry import register
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Typical sizes in the recording, so that the networks see and produce numbers of order one.
+
+    Attributes:
+        voltage: 1.5 standard deviations of all voltages (xnorm) [a.u.].
+        target: root mean square over neurons of the target's standard deviation [a.u./s].
+    """
+
+    voltage: float
+    target: float
+
+
+@register("flyvis_A")
+class CircuitGNN(AbstractDynamicsModel):
+    """Message network on the source neuron, update network on the target neuron, one free weight per edge.
+
+    Args:
+        config: section `model`.
+        wiring: the known graph.
+        scales: sizes of the recording.
+        streams: random streams; "init" is used.
+    """
+
+    def __init__(self, config: ModelConfig, wiring: Wiring, scales: Scales, streams: Streams) -> None:
+        super().__init__()
+        self.config, self.scales = config, scales
+        self.pattern = SparsePattern(wiring)
+        d, n, e = config.embedding_dim, wiring.n_neurons, wiring.n_edges
+        generator = streams.torch_generator("init", "networks")
+        self.message_mlp = NodeMLP(1, d, config.hidden_dim, config.n_layers, config.activation, generator, 0.1)
+        self.update_mlp = NodeMLP(3, d, config.hidden_dim_update, config.n_layers_update, config.activation, generator)
+        generator = streams.torch_generator("init", "embedding")
+        start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
+        self.embedding = nn.Parameter(start)
+        generator = streams.torch_generator("init", "weight")
+        size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(e, 1) ** -0.5}[config.w_init]
+        self.weight = nn.Parameter(size * torch.randn(e, generator=generator))
+
+    def message(self, voltage: Tensor) -> Tensor:
+        """(B, N) message g_phi(v, a), squared where `g_phi_positive`, in units of the voltage scale."""
+        value = self.message_mlp((voltage / self.scales.voltage)[..., None], self.embedding)
+        return self.scales.voltage * (value.square() if self.config.g_phi_positive else value)
+
+    def summed_message(self, voltage: Tensor) -> Tensor:
+        """(B, N) weighted messages summed over the inputs."""
+        return message_sum(self.weight, self.message(voltage).T, self.pattern).T
+
+    def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt."""
+        scalars = torch.stack([voltage, summed, external], dim=-1) / self.scales.voltage
+        return self.scales.target * self.update_mlp(scalars, self.embedding)
+
+    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt at voltage and external input, each (B, N)."""
+        return self.update(voltage, self.summed_message(voltage), external)

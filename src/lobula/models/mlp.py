@@ -1,0 +1,74 @@
+"""A multilayer perceptron over neurons: scalar inputs that vary in time, an embedding that does not."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "leaky_relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+}
+
+
+class NodeMLP(nn.Module):
+    """Scalar output per neuron from scalar inputs and the neuron's embedding.
+
+    The embedding's share of the first layer is computed once per neuron and not once per frame.
+
+    Args:
+        n_scalars: number of inputs that vary in time.
+        embedding_dim: D.
+        hidden_dim: units of each hidden layer.
+        n_layers: linear layers, the last one included.
+        activation: name in `ACTIVATIONS`.
+        generator: random stream of the initial weights.
+        embedding_scale: initial influence of the embedding; small makes neurons alike until the data say otherwise.
+    """
+
+    def __init__(
+        self,
+        n_scalars: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        n_layers: int,
+        activation: str,
+        generator: torch.Generator,
+        embedding_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        width = hidden_dim if n_layers > 1 else 1
+        self.scalars = nn.Linear(n_scalars, width, bias=False)
+        self.embedding = nn.Linear(embedding_dim, width)
+        sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.activation = ACTIVATIONS[activation]()
+        self._initialise(n_scalars + embedding_dim, generator, embedding_scale)
+
+    def _initialise(self, fan_in: int, generator: torch.Generator, embedding_scale: float) -> None:
+        with torch.no_grad():
+            for layer in (self.scalars, self.embedding):
+                layer.weight.normal_(0.0, fan_in**-0.5, generator=generator)
+            self.embedding.weight.mul_(embedding_scale)
+            self.embedding.bias.uniform_(-1.0, 1.0, generator=generator)
+            for layer in self.hidden:
+                layer.weight.normal_(0.0, layer.in_features**-0.5, generator=generator)
+                layer.bias.zero_()
+
+    def forward(self, scalars: Tensor, embedding: Tensor) -> Tensor:
+        """Evaluates the network.
+
+        Args:
+            scalars: (..., N, n_scalars).
+            embedding: (N, D).
+
+        Returns:
+            (..., N).
+        """
+        x = self.scalars(scalars) + self.embedding(embedding)
+        for layer in self.hidden:
+            x = layer(self.activation(x))
+        return x[..., 0]

@@ -1,0 +1,301 @@
+"""The stages, one after the other: simulate, train, recover, score, report.
+
+Each stage is a function from a config and a run directory to that run directory. A stage whose inputs are unchanged is skipped.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lobula.config import ExperimentConfig
+from lobula.data.atomic import atomic_write_bytes, atomic_write_json
+from lobula.data.estimates import Estimates
+from lobula.data.recording import Recording
+from lobula.data.run_dir import RunDir, combined_digest
+from lobula.errors import MissingInputError
+from lobula.kernels import get_activation
+from lobula.recovery import recover_circuit, recover_gnn
+from lobula.regression import LinearCircuit
+from lobula.report import make_report
+from lobula.scoring import choose_rollouts, make_probe, score_ceiling, score_estimates, score_prediction
+from lobula.simulation.run import simulate as simulate_recording
+from lobula.simulation.truth import Truth
+from lobula.training import load_model
+from lobula.training import train as train_gnn
+from lobula.training.closed_form import load_spline, train_ridge, train_spline
+
+logger = logging.getLogger(__name__)
+
+SIMULATION_SECTIONS = ("connectome", "stimulus", "simulation")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a finished run is.
+
+    Attributes:
+        path: run directory.
+        report: its HTML page.
+        scores: content of scores.json.
+    """
+
+    path: Path
+    report: Path
+    scores: dict[str, Any]
+
+
+def run(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> RunResult:
+    """All stages. Killed or interrupted, the same call goes on where it stopped.
+
+    Args:
+        config: from `load_config`.
+        out: run directory, made if need be.
+        force: repeat stages whose inputs are unchanged.
+        progress: show progress bars.
+    """
+    with _started(config, out) as directory:
+        _simulate(directory, config, force, progress)
+        _train(directory, config, force, progress)
+        _recover(directory, config, force, progress)
+        scores = _score(directory, config, force, progress)
+        page = _report(directory, config, force, progress)
+        directory.finish()
+    return RunResult(directory.path, page, scores)
+
+
+def simulate(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
+    """Simulates the circuit of the config: recording.zarr and truth.zarr in the run directory."""
+    with _started(config, out) as directory:
+        _simulate(directory, config, force, progress)
+        return directory.path
+
+
+def train(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
+    """Fits the estimators of the config to the recording: models/<estimator>."""
+    with _started(config, out) as directory:
+        _train(directory, config, force, progress)
+        return directory.path
+
+
+def recover(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
+    """Reads the circuit out of the fitted models: estimates/<estimator>.zarr."""
+    with _started(config, out) as directory:
+        _recover(directory, config, force, progress)
+        return directory.path
+
+
+def score(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> dict[str, Any]:
+    """Scores the estimates against the truth, or by prediction alone where there is no truth: scores.json."""
+    with _started(config, out) as directory:
+        return _score(directory, config, force, progress)
+
+
+def report(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
+    """Draws the report and returns the path of its page."""
+    with _started(config, out) as directory:
+        return _report(directory, config, force, progress)
+
+
+# ---------------------------------------------------------------- stages
+
+
+def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
+    if config.simulation.recording is not None:
+        return
+    outputs = ["recording.zarr", "truth.zarr"]
+    with directory.stage("simulate", config.digest(*SIMULATION_SECTIONS), force, outputs) as stage:
+        if not stage.is_done:
+            simulate_recording(config, directory.path, resume=not force, progress=progress)
+
+
+def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
+    recording, truth = _recording(directory, config), _truth(directory, config)
+    for name in config.training.estimators:
+        with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:
+            if stage.is_done:
+                continue
+            out = directory / "models" / name
+            if not stage.can_resume:
+                _clear(out)
+            with _bar(f"train {name}", progress) as bar:
+                _fit(name, recording, truth, config, out, bar)
+
+
+def _fit(name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar") -> None:
+    n_targets = recording["train"].n_targets(config.training.target)
+    if name == "ridge":
+        most = config.ridge.max_frames or n_targets
+        train_ridge(recording, config, out, lambda n: bar.show(n, min(most, n_targets), "frames"))
+    elif name == "spline":
+        rounds = config.spline.n_rounds
+        train_spline(recording, config, out, lambda k, score: bar.show(k + 1, rounds, f"misfit {score:.4f}"))
+    else:
+        spline = None
+        if config.training.warm_start == "spline":
+            source = out.parent / "spline"
+            spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
+        probe = make_probe(truth, recording) if truth else None
+        train_gnn(recording, config, out, spline, probe, bar.numbers)
+
+
+def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
+    recording = _recording(directory, config)
+    for name in config.training.estimators:
+        digest = combined_digest(_model_digest(config, name), config.digest("recovery"))
+        with directory.stage(f"recover {name}", digest, force, [f"estimates/{name}.zarr"]) as stage:
+            if stage.is_done:
+                continue
+            with _bar(f"recover {name}", progress) as bar:
+                bar.show(0, 1, "")
+                estimates = _estimates(name, recording, config, directory / "models" / name)
+                (directory / "estimates").mkdir(exist_ok=True)
+                estimates.save(directory / "estimates" / f"{name}.zarr")
+
+
+def _estimates(name: str, recording: Recording, config: ExperimentConfig, model: Path) -> Estimates:
+    target = config.training.target
+    if name == "ridge":
+        message, circuit = get_activation(config.ridge.activation), LinearCircuit.load(model / "circuit.npz")
+        notes = {"assumed_message_function": config.ridge.activation}
+        return recover_circuit(recording, circuit, message, name, target, config.recovery, notes=notes)
+    if name == "spline":
+        fit = load_spline(model)
+        return recover_circuit(recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve)
+    return recover_gnn(recording, load_model(recording, config, model), target, config.recovery)
+
+
+def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> dict[str, Any]:
+    digests = [_model_digest(config, name) for name in config.training.estimators]
+    digest = combined_digest(*digests, config.digest("recovery", "scoring"))
+    with directory.stage("score", digest, force, ["scores.json"]) as stage:
+        if not stage.is_done:
+            with _bar("score", progress) as bar:
+                _write_scores(directory, config, bar)
+    return _read_scores(directory)
+
+
+def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> None:
+    recording, truth = _recording(directory, config), _truth(directory, config)
+    names, rollouts = config.training.estimators, choose_rollouts(recording, config)
+    scores: dict[str, Any] = {"target": config.training.target, "ceiling": None}
+    scores["seeds"] = {"simulation": config.simulation.seed, "training": config.training.seed}
+    traces = {"time": np.arange(1, rollouts.true.shape[1]) * recording.dt, "neurons": rollouts.neurons}
+    traces["true"] = rollouts.true[0, 1:][:, rollouts.neurons]
+    bar.show(0, len(names) + 1, "ceiling")
+    identifiable = None
+    if truth is not None and config.scoring.ceiling:
+        ceiling = score_ceiling(recording, truth, config, config.ridge.max_frames)
+        scores["ceiling"], identifiable = ceiling.scores, ceiling.identifiable
+    for k, name in enumerate(names):
+        bar.show(k + 1, len(names) + 1, name)
+        estimates = Estimates.load(directory / "estimates" / f"{name}.zarr")
+        known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
+        scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
+        scores[name]["prediction"], drawn = score_prediction(estimates, recording, rollouts, config.training.target)
+        traces |= drawn
+    atomic_write_json(directory / "scores.json", scores)
+    atomic_write_bytes(directory / "traces.npz", _npz(traces))
+
+
+def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> Path:
+    digests = [_model_digest(config, name) for name in config.training.estimators]
+    digest = combined_digest(*digests, config.digest("recovery", "scoring", "report"))
+    with directory.stage("report", digest, force, ["report/index.html"]) as stage:
+        if not stage.is_done:
+            with _bar("report", progress) as bar:
+                bar.show(0, 1, "figures")
+                make_report(directory)
+    return directory / "report" / "index.html"
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def _recording(directory: RunDir, config: ExperimentConfig) -> Recording:
+    path = Path(config.simulation.recording or directory / "recording.zarr")
+    if not path.exists():
+        raise MissingInputError(f"recording: {path} does not exist; run `lobula simulate` first")
+    return Recording.open(path)
+
+
+def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
+    """The truth beside the recording, or None for a recording that someone else made."""
+    source = Path(config.simulation.recording or directory / "recording.zarr")
+    path = source.parent / "truth.zarr"
+    return Truth.load(path) if path.exists() else None
+
+
+def _model_digest(config: ExperimentConfig, name: str) -> str:
+    sections = [*SIMULATION_SECTIONS, *{"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])]
+    exclude = ("training.estimators",)
+    return combined_digest(config.digest(*sections, exclude=exclude if name == "gnn" else ()), config.training.target)
+
+
+def _clear(out: Path) -> None:
+    for path in sorted(out.glob("*")) if out.exists() else []:
+        path.unlink()
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _read_scores(directory: RunDir) -> dict[str, Any]:
+    return json.loads((directory / "scores.json").read_text())
+
+
+@contextmanager
+def _started(config: ExperimentConfig, out: str | Path) -> Iterator[RunDir]:
+    with RunDir(out) as directory:
+        directory.start(config)
+        yield directory
+
+
+# ---------------------------------------------------------------- progress
+
+
+class _Bar:
+    """A progress bar that stages move by plain numbers."""
+
+    def __init__(self, bar: Progress | None, name: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(name, total=None, note="") if bar else None
+
+    def show(self, done: int, total: int, note: str) -> None:
+        """Moves the bar."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+
+    def numbers(self, done: int, total: int, numbers: dict[str, float]) -> None:
+        """Moves the bar and shows loss and validation."""
+        self.show(done, total, f"loss {numbers['loss']:.4f}  validation {numbers['validation']:.4f}")
+
+
+@contextmanager
+def _bar(name: str, progress: bool) -> Iterator[_Bar]:
+    if not progress:
+        yield _Bar(None, name)
+        return
+    columns = (
+        TextColumn("{task.description:>14}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        shown = _Bar(bar, name)
+        yield shown
+        bar.stop_task(shown._task)  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+r"""What the data cannot fix, fixed by convention: scale and offset of the messages.
+
+Messages, weights and resting potentials may trade: (g, W, V) and (s g + b, W/s, V - ...) predict the same. Every neuron's
+messages are compared with the curve of the population, g_j(v) = o_j + s_j G(v), over the voltages that j visited; G has G(0) = 0
+and mean slope 1 over the positive voltages visited. Then W_ij = -theta_ij s_j / k_i in units of G, and the offset of every message
+moves into the resting potential.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lobula.data.split import Split
+from lobula.regression.gram import MessageFunction
+
+N_BINS = 400
+SAMPLE_FRAMES = 600
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Scale and offset of every neuron's messages against the population curve.
+
+    Attributes:
+        scale: (N,) s_j, times the global slope.
+        offset: (N,) message that means "zero".
+        visited: voltages between which 99.8 % of the recording lies [a.u.].
+    """
+
+    scale: np.ndarray
+    offset: np.ndarray
+    visited: tuple[float, float]
+
+
+def sample_voltage(split: Split, n_frames: int = SAMPLE_FRAMES, n_blocks: int = 10) -> np.ndarray:
+    """(T, N) frames from evenly spaced stretches of a split."""
+    length = max(1, min(n_frames, split.n_frames) // n_blocks)
+    starts = np.linspace(0, split.n_frames - length, n_blocks).astype(int)
+    return np.concatenate([split.voltage(s, s + length) for s in np.unique(starts)])
+
+
+def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
+    """Gauge of a message function over visited voltages.
+
+    Args:
+        voltage: (T, N) sample of the recording [a.u.].
+        message: g, (T, N) -> (T, N).
+    """
+    v = np.asarray(voltage, dtype=np.float64)
+    g = np.asarray(message(voltage), dtype=np.float64)
+    low, high = (float(x) for x in np.quantile(v, [0.001, 0.999]))
+    curve_v, curve_g = population_curve(v, g)
+    reference = np.interp(v, curve_v, curve_g)
+    zero = float(np.interp(0.0, curve_v, curve_g))
+    centred = reference - reference.mean(0)
+    variance = np.einsum("tn,tn->n", centred, centred)
+    active = variance > 1e-9 * len(v)
+    scale = np.ones(v.shape[1])
+    scale[active] = np.einsum("tn,tn->n", centred, g)[active] / variance[active]
+    offset = g.mean(0) - scale * (reference.mean(0) - zero)
+    return Gauge(scale * mean_slope(v, reference), offset, (low, high))
+
+
+def population_curve(voltage: np.ndarray, messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean message against voltage over all neurons and frames, in bins of equal count: voltages and messages (B,)."""
+    order = np.argsort(voltage, axis=None)
+    bins = np.array_split(order, min(N_BINS, len(order)))
+    v, g = voltage.ravel(), messages.ravel()
+    return np.array([v[b].mean() for b in bins]), np.array([g[b].mean() for b in bins])
+
+
+def mean_slope(voltage: np.ndarray, messages: np.ndarray) -> float:
+    """Least-squares slope of message against voltage over the positive voltages (all, if hardly any is positive)."""
+    positive = voltage > 0
+    chosen = positive if positive.sum() > 100 else np.ones_like(positive)
+    v, g = voltage[chosen], messages[chosen]
+    v = v - v.mean()
+    return float(v @ g) / max(float(v @ v), 1e-30)

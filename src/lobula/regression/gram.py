@@ -1,0 +1,166 @@
+"""Per-neuron Gram matrices, streamed over a recording of any length.
+
+Given a message function g, the circuit is linear in what is unknown:
+
+    y_i(t) = k_i v_i(t) + c_i + q_i I_i(t) + sum_j theta_ij g_j(v_j(t))
+
+so everything a regression needs to know about neuron i is one small symmetric matrix: the products, summed over frames, of
+the row ``[g(v_pre) (d_i), v_i, 1, (I_i), y_i]`` with itself. Their sizes follow the in-degree, not the network: the full fly
+circuit needs 0.2 GB instead of the 1.5 GB of one all-pairs Gram matrix, and eight times less arithmetic.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from lobula.data.wiring import Wiring
+
+N_THREADS = 2
+BLOCK_FRAMES = 1000
+
+MessageFunction = Callable[[np.ndarray], np.ndarray]
+"""Maps voltages (T, N) to messages (T, N), neuron by neuron."""
+
+
+class Frames(Protocol):
+    """What a regression reads: a split of a recording, lazily."""
+
+    n_frames: int
+
+    def n_targets(self, kind: str) -> int: ...
+    def voltage(self, start: int, stop: int) -> np.ndarray: ...
+    def stimulus(self, start: int, stop: int) -> np.ndarray | None: ...
+    def target(self, kind: str, start: int, stop: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class NeuronGrams:
+    """Gram matrices of every neuron.
+
+    Attributes:
+        grams: N arrays (p_i, p_i), float64; rows ``[messages of the inputs, v_i, 1, (I_i), y_i]``.
+        n_frames: number of frames summed.
+        has_stimulus: (N,) whether the row of I_i is present.
+        message_mean: (N,) mean message of each neuron over the frames.
+        message_std: (N,) standard deviation of each neuron's message.
+    """
+
+    grams: list[np.ndarray]
+    n_frames: int
+    has_stimulus: np.ndarray
+    message_mean: np.ndarray
+    message_std: np.ndarray
+
+
+def frame_blocks(frames: Frames, target: str, max_frames: int | None, block: int = BLOCK_FRAMES) -> Iterator[slice]:
+    """Yields slices of at most ``block`` frames; with ``max_frames``, evenly spread over the recording."""
+    n = frames.n_targets(target)
+    n_blocks = -(-n // block)
+    keep = n_blocks if max_frames is None else min(n_blocks, max(1, -(-max_frames // block)))
+    left = n if max_frames is None else min(n, max_frames)
+    for b in np.unique(np.linspace(0, n_blocks - 1, keep).round().astype(int)):
+        start = int(b) * block
+        stop = min(start + block, n, start + left)
+        left -= stop - start
+        if stop > start:
+            yield slice(start, stop)
+
+
+def block_arrays(
+    frames: Frames, wiring: Wiring, target: str, span: slice
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Voltage, per-neuron stimulus and target of one block, each (T, N)."""
+    voltage = frames.voltage(span.start, span.stop)
+    stimulus = frames.stimulus(span.start, span.stop)
+    external = None if stimulus is None else wiring.spread(stimulus)
+    return voltage, external, frames.target(target, span.start, span.stop)
+
+
+def stimulated(wiring: Wiring, has_stimulus: bool) -> np.ndarray:
+    """(N,) bool: which neurons receive the external input."""
+    if not has_stimulus:
+        return np.zeros(wiring.n_neurons, dtype=bool)
+    if wiring.stimulus_column is None:
+        return np.ones(wiring.n_neurons, dtype=bool)
+    return np.asarray(wiring.stimulus_column) >= 0
+
+
+def design_rows(
+    i: int, wiring: Wiring, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray
+) -> np.ndarray:
+    """The regressors and the target of neuron i, (p_i, T); all inputs are neuron-major (N, T) float64."""
+    inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+    d = len(inputs)
+    rows = np.empty((d + 3 + (external is not None), voltage.shape[1]))
+    np.take(messages, inputs, axis=0, out=rows[:d])
+    rows[d] = voltage[i]
+    rows[d + 1] = 1.0
+    if external is not None:
+        rows[d + 2] = external[i]
+    rows[-1] = target[i]
+    return rows
+
+
+def neuron_major(block: np.ndarray) -> np.ndarray:
+    """(T, N) of any float type -> contiguous (N, T) float64."""
+    return np.ascontiguousarray(block.T, dtype=np.float64)
+
+
+def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS) -> None:
+    """Runs ``task(i)`` for i < n on a few threads, each with single-threaded linear algebra."""
+
+    def stripe(first: int) -> None:
+        for i in range(first, n, n_threads):
+            task(i)
+
+    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(stripe, range(n_threads)))
+
+
+def accumulate(
+    frames: Frames,
+    wiring: Wiring,
+    message: MessageFunction,
+    target: str = "observed",
+    max_frames: int | None = None,
+    on_block: Callable[[int], None] | None = None,
+) -> NeuronGrams:
+    """Sums the Gram matrices of every neuron over a recording, block by block.
+
+    Args:
+        frames: a split of a recording.
+        wiring: the known graph.
+        message: g, maps voltages (T, N) to messages (T, N).
+        target: "observed" or "drift".
+        max_frames: use at most this many frames, spread evenly.
+        on_block: called with the number of frames done, for progress.
+    """
+    n = wiring.n_neurons
+    grams: list[np.ndarray | None] = [None] * n
+    has_stimulus = np.zeros(n, dtype=bool)
+    total, sums, squares = 0, np.zeros(n), np.zeros(n)
+    for span in frame_blocks(frames, target, max_frames):
+        voltage, external, y = block_arrays(frames, wiring, target, span)
+        has_stimulus = stimulated(wiring, external is not None)
+        h = neuron_major(message(voltage))
+        v, y = neuron_major(voltage), neuron_major(y)
+        e = None if external is None else neuron_major(external)
+
+        def add(i: int, h: np.ndarray = h, v: np.ndarray = v, e: np.ndarray | None = e, y: np.ndarray = y) -> None:
+            rows = design_rows(i, wiring, h, v, e if has_stimulus[i] else None, y)
+            product = rows @ rows.T
+            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+
+        in_parallel(add, n)
+        total += v.shape[1]
+        sums += h.sum(1)
+        squares += np.einsum("nt,nt->n", h, h)
+        if on_block is not None:
+            on_block(total)
+    mean = sums / total
+    std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
+    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std)

@@ -1,0 +1,250 @@
+r"""Evidence ridge: every neuron's equation solved in closed form, with its own strength of regularisation.
+
+For neuron i the model is linear (`gram`): y = X_u b_u + X_h theta + noise, where X_u = [v_i, 1, (I_i)] is free and
+theta ~ N(0, 1 / alpha) is shrunk, noise ~ N(0, 1 / beta). The prior is on the weights themselves, the same for a busy and for a
+quiet source: standardising the regressors, as is usual, would let the weights of rarely active sources run away. The ratio lambda = alpha / beta maximises the marginal likelihood
+
+.. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda) - \tfrac{n-u}{2} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
+
+(s_k, z_k: eigenvalues and rotated right-hand side of the problem after the free columns are projected out; b_u and
+beta are integrated out or profiled). Reference: MacKay (1992), Bayesian interpolation; Rasmussen & Williams (2006), ch. 2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from lobula.data.wiring import Wiring
+from lobula.errors import MissingInputError, StoreError
+from lobula.regression.gram import Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+
+LOG_RATIOS = np.linspace(-14.0, 3.0, 69)
+"""Grid of log10(lambda / n_frames); the optimum is refined by a parabola."""
+SILENT_STD = 1e-6
+"""A source whose message varies less than this (a.u.) carries no information."""
+
+
+@dataclass(frozen=True)
+class LinearCircuit:
+    """dv_i/dt = k_i v_i + c_i + q_i I_i + sum_j theta_ij g_j(v_j), with uncertainties.
+
+    Attributes:
+        k: (N,) leak [1/s], negative for a stable neuron.
+        c: (N,) offset [a.u./s].
+        q: (N,) gain of the external input [1/s]; 0 where there is none.
+        theta: (E,) coefficients of the messages [1/s], in the order of the wiring.
+        theta_stderr: (E,) posterior standard deviation of theta.
+        k_stderr, c_stderr: (N,) posterior standard deviations.
+        weight_stderr: (E,) standard error of -theta/k, with their covariance.
+        resolution: (E,) diagonal of the resolution matrix: 1 = determined by the data, 0 = by the prior.
+        residual_std: (N,) standard deviation of the noise on the target [a.u./s].
+        regularisation: (N,) lambda / n_frames that maximises the evidence.
+        message_mean, message_std: (N,) statistics of the messages the fit used.
+        evidence: (N,) log marginal likelihood up to a constant.
+    """
+
+    k: np.ndarray
+    c: np.ndarray
+    q: np.ndarray
+    theta: np.ndarray
+    theta_stderr: np.ndarray
+    k_stderr: np.ndarray
+    c_stderr: np.ndarray
+    weight_stderr: np.ndarray
+    resolution: np.ndarray
+    residual_std: np.ndarray
+    regularisation: np.ndarray
+    message_mean: np.ndarray
+    message_std: np.ndarray
+    evidence: np.ndarray
+
+    @property
+    def tau(self) -> np.ndarray:
+        """(N,) time constants -1/k [s]."""
+        with np.errstate(divide="ignore"):
+            return -1.0 / self.k
+
+    @property
+    def v_rest(self) -> np.ndarray:
+        """(N,) resting potentials -c/k [a.u.]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -self.c / self.k
+
+    def save(self, path: Path) -> None:
+        """Writes an .npz file."""
+        with path.open("wb") as file:
+            np.savez(file, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "LinearCircuit":
+        """Reads what `save` wrote.
+
+        Raises:
+            MissingInputError: if there is nothing.
+            StoreError: if the file is truncated or foreign.
+        """
+        if not path.exists():
+            raise MissingInputError(f"circuit: {path} does not exist; run the train stage first")
+        try:
+            with np.load(path) as arrays:
+                return cls(**arrays)
+        except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
+            raise StoreError(f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again") from error
+
+    def weight(self, wiring: Wiring) -> np.ndarray:
+        """(E,) synaptic weights -theta_ij / k_i, in units of the message function."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -self.theta / self.k[wiring.post]
+
+
+@dataclass(frozen=True)
+class NeuronFit:
+    """Solution of one neuron: free coefficients, message coefficients and their joint covariance diagonal."""
+
+    free: np.ndarray
+    theta: np.ndarray
+    free_cov: np.ndarray
+    theta_var: np.ndarray
+    theta_k_cov: np.ndarray
+    resolution: np.ndarray
+    residual_var: float
+    ratio: float
+    evidence: float
+
+
+def best_ratio(s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, n: int) -> tuple[float, float]:
+    """(lambda, log evidence) that maximise the marginal likelihood over a grid, refined by a parabola."""
+
+    def evidence(lam: np.ndarray) -> np.ndarray:
+        denominator = s[None] + lam[:, None]
+        misfit = np.maximum(rss0 - (z2[None] / denominator).sum(1), rss0 * 1e-15 + 1e-300)
+        return -0.5 * np.log1p(s[None] / lam[:, None]).sum(1) - 0.5 * dof * np.log(misfit)
+
+    values = evidence(n * 10.0**LOG_RATIOS)
+    top = int(np.argmax(values))
+    log_ratio = LOG_RATIOS[top]
+    if 0 < top < len(values) - 1:
+        left, mid, right = values[top - 1 : top + 2]
+        curvature = left - 2 * mid + right
+        if curvature < 0:
+            log_ratio += 0.5 * (left - right) / curvature * (LOG_RATIOS[1] - LOG_RATIOS[0])
+    lam = n * 10.0**log_ratio
+    return lam, float(evidence(np.array([lam]))[0])
+
+
+def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float | None = None) -> NeuronFit:
+    """Evidence ridge for one neuron.
+
+    Args:
+        gram: (p, p) products of ``[messages (d), v, 1, (I), y]``.
+        n_frames: frames summed in ``gram``.
+        live: (d,) bool, sources whose message varies; the others get weight 0 and infinite uncertainty.
+        ratio: fixed lambda / n_frames instead of the evidence's choice.
+    """
+    d = len(live)
+    free = gram[d:-1, d:-1]
+    jitter = np.where(np.diag(free) > 0, 0.0, 1.0)
+    factor = cho_factor(free + np.diag(jitter + 1e-14 * np.diag(free)), lower=True)
+    cross = gram[d:-1, :d][:, live]
+    solved = cho_solve(factor, np.column_stack([cross, gram[d:-1, -1]]))
+    gain = solved[:, :-1]
+    projected = gram[:d, :d][np.ix_(live, live)] - cross.T @ gain
+    rhs = gram[:d, -1][live] - cross.T @ solved[:, -1]
+    rss0 = float(gram[-1, -1] - gram[d:-1, -1] @ solved[:, -1])
+    dof = max(n_frames - len(free), 1)
+    s, vectors = np.linalg.eigh((projected + projected.T) / 2)
+    s = np.maximum(s, 0.0)
+    z = vectors.T @ rhs
+    if ratio is None and len(s):
+        lam, evidence = best_ratio(s, z**2, rss0, dof, n_frames)
+    else:
+        lam, evidence = n_frames * (ratio or 1.0), float("nan")
+    inverse = vectors / (s + lam)
+    covariance = inverse @ vectors.T
+    residual_var = max(rss0 - float(z @ (z / (s + lam))), 0.0) / dof
+    theta, variance, resolution, k_cov = np.zeros(d), np.full(d, np.inf), np.zeros(d), np.zeros(d)
+    theta[live] = inverse @ z
+    variance[live] = residual_var * np.diag(covariance)
+    resolution[live] = np.einsum("jk,jk->j", inverse * s, vectors)
+    k_cov[live] = -residual_var * (covariance @ gain[0])
+    return NeuronFit(
+        free=solved[:, -1] - gain @ theta[live],
+        theta=theta,
+        free_cov=residual_var * (cho_solve(factor, np.eye(len(free))) + gain @ covariance @ gain.T),
+        theta_var=variance,
+        theta_k_cov=k_cov,
+        resolution=resolution,
+        residual_var=residual_var,
+        ratio=lam / n_frames,
+        evidence=evidence,
+    )
+
+
+def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None) -> LinearCircuit:
+    """Evidence ridge for every neuron.
+
+    Args:
+        grams: from `gram.accumulate`.
+        wiring: the graph of the fit.
+        ratio: fixed lambda / n_frames (None: the evidence decides, neuron by neuron).
+    """
+    n, e = wiring.n_neurons, wiring.n_edges
+    per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv", "reg", "ev")}
+    per_edge = {name: np.zeros(e) for name in ("theta", "theta_stderr", "weight_stderr", "resolution")}
+    active = grams.message_std > SILENT_STD
+
+    def task(i: int) -> None:
+        span = slice(wiring.indptr[i], wiring.indptr[i + 1])
+        fit = solve_neuron(grams.grams[i], grams.n_frames, active[wiring.pre[span]], ratio)
+        k = fit.free[0]
+        per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
+        per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0
+        per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = np.sqrt(np.diag(fit.free_cov)[:2])
+        per_neuron["rv"][i], per_neuron["reg"][i], per_neuron["ev"][i] = fit.residual_var, fit.ratio, fit.evidence
+        per_edge["theta"][span] = fit.theta
+        per_edge["theta_stderr"][span] = np.sqrt(fit.theta_var)
+        per_edge["resolution"][span] = fit.resolution
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = fit.theta / k
+            variance = fit.theta_var - 2 * share * fit.theta_k_cov + share**2 * fit.free_cov[0, 0]
+            per_edge["weight_stderr"][span] = np.sqrt(np.maximum(variance, 0.0)) / abs(k)
+
+    in_parallel(task, n)
+    return LinearCircuit(
+        k=per_neuron["k"],
+        c=per_neuron["c"],
+        q=per_neuron["q"],
+        k_stderr=per_neuron["k_stderr"],
+        c_stderr=per_neuron["c_stderr"],
+        residual_std=np.sqrt(per_neuron["rv"]),
+        regularisation=per_neuron["reg"],
+        evidence=per_neuron["ev"],
+        message_mean=grams.message_mean,
+        message_std=grams.message_std,
+        **per_edge,
+    )
+
+
+def fit_circuit(
+    frames: Frames,
+    wiring: Wiring,
+    message: MessageFunction,
+    target: str = "observed",
+    max_frames: int | None = None,
+    on_block: Callable[[int], None] | None = None,
+) -> LinearCircuit:
+    """Evidence ridge on a recording, given the message function.
+
+    Args:
+        frames: a split of a recording.
+        wiring: the known graph.
+        message: g, maps voltages (T, N) to messages (T, N).
+        target: "observed" or "drift".
+        max_frames: use at most this many frames, spread evenly (None: all).
+        on_block: called with the number of frames done.
+    """
+    return solve(accumulate(frames, wiring, message, target, max_frames, on_block), wiring)

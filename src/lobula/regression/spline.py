@@ -1,0 +1,244 @@
+r"""The spline rung: an unknown message function, shared by all neurons, found together with the circuit.
+
+Variable projection: for a given curve g every neuron's equation is solved in closed form (`ridge`). The curve then takes a
+Gauss-Newton step on the residual that those solutions leave,
+
+.. math:: \min_{\delta} \sum_i w_i \, \| r_i - P_i^\perp M_i \delta \|^2, \qquad (M_i)_{tk} = \sum_j \theta_{ij}\, \phi_k(v_j(t))
+
+with phi_k the hat functions of the knots, P_i^perp the projection off neuron i's own regressors and w_i its inverse residual
+variance. It starts at g(v) = v and knows nothing of the true nonlinearity. Monotone curves have increments >= 0.
+Reference: Golub & Pereyra (1973); Kaufman (1975), A variable projection method for separable nonlinear least squares.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import lsq_linear
+
+from lobula.data.wiring import Wiring
+from lobula.regression.curve import PiecewiseLinear, initial_knots, refined_knots
+from lobula.regression.gram import (
+    Frames,
+    accumulate,
+    block_arrays,
+    design_rows,
+    frame_blocks,
+    in_parallel,
+    neuron_major,
+    stimulated,
+)
+from lobula.regression.ridge import LinearCircuit, solve
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SplineFit:
+    """A fitted circuit with its message function.
+
+    Attributes:
+        circuit: coefficients of every neuron.
+        curve: the message function, 0 at rest (`settle_gauge`) and of slope 1 over the upper voltages.
+        visited: (2,) voltages between which 99.8 % of the recording lies: outside, the curve is an extrapolation.
+        history: one row per round: mean log residual variance, number of knots, step taken.
+    """
+
+    circuit: LinearCircuit
+    curve: PiecewiseLinear
+    visited: tuple[float, float]
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit_spline(
+    frames: Frames,
+    wiring: Wiring,
+    target: str = "observed",
+    n_knots: int = 40,
+    n_rounds: int = 12,
+    max_frames: int | None = None,
+    curve_frames: int = 4000,
+    curve_neurons: int = 1500,
+    monotone: bool = True,
+    tolerance: float = 1e-4,
+    on_round: Callable[[int, float], None] | None = None,
+) -> SplineFit:
+    """Fits circuit and message function.
+
+    Args:
+        frames: a split of a recording.
+        wiring: the known graph.
+        target: "observed" or "drift".
+        n_knots: knots to start with; refinement adds about as many again where the slope changes.
+        n_rounds: most Gauss-Newton rounds.
+        max_frames: frames of the final solve (None: all).
+        curve_frames: frames of each curve round, spread over the recording.
+        curve_neurons: equations that determine the curve (a random sample of the neurons that have inputs).
+        monotone: keep g non-decreasing.
+        tolerance: stop when the mean log residual variance improves by less per round.
+        on_round: called with (round, mean log residual variance).
+    """
+    sample = np.concatenate([frames.voltage(s.start, s.stop)[::50].ravel() for s in frame_blocks(frames, target, 8000)])
+    sample = np.random.default_rng(0).permutation(sample)[:200_000].astype(np.float64)
+    visited = tuple(float(x) for x in np.quantile(sample, [0.001, 0.999]))
+    curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
+    history: list[dict[str, float]] = []
+    part = some_targets(wiring, curve_neurons)
+    fed = np.flatnonzero(part.in_degree > 0)
+    best, best_score, step = curve, np.inf, 1.0
+    for round_ in range(n_rounds):
+        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part)
+        score = misfit(circuit, fed)
+        history.append({"round": round_, "score": score, "n_knots": len(curve.knots), "step": step})
+        if on_round is not None:
+            on_round(round_, score)
+        if score > best_score + tolerance and step > 0.1:
+            step *= 0.5
+            curve = best.with_values(best.values + step * direction)
+            continue
+        converged = best_score - score < tolerance
+        if converged and step == 1.0 and len(curve.knots) >= 2 * n_knots:
+            break
+        best, best_score, step = curve, min(score, best_score), 1.0
+        if converged or round_ in (2, 4, 6):
+            best = curve.resampled(refined_knots(curve, max(n_knots // 4, 2)))
+        direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone)
+        curve = settle_gauge(best.with_values(best.values + direction), sample)
+        direction = curve.values - best.values
+    curve = settle_gauge(best, sample)
+    circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
+    return SplineFit(circuit, curve, visited, history)
+
+
+def misfit(circuit: LinearCircuit, neurons: np.ndarray) -> float:
+    """Mean log residual variance of some neurons: the profile likelihood of the curve."""
+    return float(np.mean(np.log(circuit.residual_std[neurons] ** 2 + 1e-12)))
+
+
+def settle_gauge(curve: PiecewiseLinear, sample: np.ndarray) -> PiecewiseLinear:
+    """Fixes what no data can: offset (g(0) = 0) and scale (mean slope 1 over the positive voltages that were visited).
+
+    Args:
+        curve: any curve.
+        sample: (S,) voltages of the recording.
+    """
+    positive = sample[sample > 0] if (sample > 0).sum() > 100 else sample
+    centred = positive - positive.mean()
+    slope = float(centred @ curve(positive)) / float(centred @ centred)
+    offset = float(curve(np.array([0.0]))[0])
+    return curve.with_values((curve.values - offset) / (slope if abs(slope) > 1e-6 else 1.0))
+
+
+def some_targets(wiring: Wiring, n_targets: int) -> Wiring:
+    """The wiring with the inputs of at most ``n_targets`` neurons: the curve is shared, so a sample of equations determines it."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    if len(fed) <= n_targets:
+        return wiring
+    chosen = np.random.default_rng(0).choice(fed, n_targets, replace=False)
+    keep = np.isin(wiring.post, chosen)
+    return Wiring.from_edges(wiring.edge_index[:, keep], wiring.n_neurons, wiring.stimulus_column, n_columns=wiring.n_columns)
+
+
+def curve_step(
+    frames: Frames,
+    wiring: Wiring,
+    curve: PiecewiseLinear,
+    circuit: LinearCircuit,
+    target: str,
+    max_frames: int,
+    monotone: bool,
+) -> np.ndarray:
+    """(K,) change of the knot values that lowers the weighted residual most, all circuits re-fitted (Kaufman)."""
+    n_knots, fed = len(curve.knots), np.flatnonzero(wiring.in_degree > 0)
+    grams: list[np.ndarray | None] = [None] * wiring.n_neurons
+    for span in frame_blocks(frames, target, max_frames):
+        voltage, external, y = block_arrays(frames, wiring, target, span)
+        has = stimulated(wiring, external is not None)
+        v, y = neuron_major(voltage), neuron_major(y)
+        index, fraction = curve.locate(v)
+        h = curve(v)
+        e = None if external is None else neuron_major(external)
+        offsets = np.arange(v.shape[1]) * n_knots
+
+        def add(i: int, v=v, y=y, index=index, fraction=fraction, h=h, e=e, has=has, offsets=offsets) -> None:
+            edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
+            inputs = wiring.pre[edges]
+            theta = circuit.theta[edges, None]
+            cell = (index[inputs] + offsets).ravel()
+            right = (theta * fraction[inputs]).ravel()
+            left = np.broadcast_to(theta, fraction[inputs].shape).ravel() - right
+            size = len(offsets) * n_knots
+            basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
+            stacked = np.concatenate([basis.reshape(-1, n_knots).T, rows])
+            product = stacked @ stacked.T
+            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+
+        in_parallel(lambda k: add(fed[k]), len(fed))
+    normal, rhs = weighted_normal(grams, n_knots, circuit, wiring, fed)
+    return bounded_step(normal, rhs, curve, monotone)
+
+
+def weighted_normal(
+    grams: list[np.ndarray | None], n_basis: int, circuit: LinearCircuit, wiring: Wiring, neurons: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations (K, K) and (K,) of the basis, summed over neurons with inverse residual variances.
+
+    Args:
+        grams: per neuron (p, p) products of ``[basis (K), messages, v, 1, (I), y]``.
+        n_basis: K.
+        circuit: the solution that the basis starts from.
+        wiring: its graph.
+        neurons: which equations count.
+    """
+    variance = circuit.residual_std**2
+    weights = 1.0 / (variance + 1e-3 * np.median(variance[neurons]) + 1e-12)
+    parts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))] * len(neurons)
+
+    def task(row: int) -> None:
+        i = neurons[row]
+        parts[row] = projected_normal(grams[i], n_basis, circuit, i, wiring)
+
+    in_parallel(task, len(neurons))
+    normal, rhs = np.zeros((n_basis, n_basis)), np.zeros(n_basis)
+    for i, (a, b) in zip(neurons, parts, strict=True):
+        normal += weights[i] * a
+        rhs += weights[i] * b
+    return normal, rhs
+
+
+def projected_normal(
+    gram: np.ndarray, n_knots: int, circuit: LinearCircuit, i: int, wiring: Wiring
+) -> tuple[np.ndarray, np.ndarray]:
+    """M' P_perp M and M' P_perp r of one neuron, where P projects on its regressors with their ridge."""
+    d = int(wiring.indptr[i + 1] - wiring.indptr[i])
+    own = gram[n_knots:-1, n_knots:-1]
+    ridge = np.zeros(len(own))
+    ridge[:d] = circuit.regularisation[i] * own[d + 1, d + 1]
+    diagonal = np.diag(own)
+    ridge += np.where(diagonal > 0, 1e-12 * diagonal, 1.0)
+    factor = cho_factor(own + np.diag(ridge), lower=True)
+    cross = gram[:n_knots, n_knots:-1]
+    solved = cho_solve(factor, np.column_stack([cross.T, gram[n_knots:-1, -1]]))
+    return gram[:n_knots, :n_knots] - cross @ solved[:, :-1], gram[:n_knots, -1] - cross @ solved[:, -1]
+
+
+def bounded_step(normal: np.ndarray, rhs: np.ndarray, curve: PiecewiseLinear, monotone: bool) -> np.ndarray:
+    """Minimises d'Ad/2 - b'd with increments of the curve >= 0 if monotone; undetermined directions stay put."""
+    k = len(rhs)
+    second = np.diff(np.eye(k), 2, axis=0) / np.minimum(np.diff(curve.knots)[1:], np.diff(curve.knots)[:-1])[:, None]
+    typical = np.trace(normal) / k
+    smooth = second.T @ second
+    smooth *= 1e-7 * typical / max(np.trace(smooth) / k, 1e-300)
+    system = normal + 1e-9 * typical * np.eye(k) + smooth
+    target = rhs - smooth @ curve.values
+    root = np.linalg.cholesky((system + system.T) / 2)
+    to_values = np.tril(np.ones((k, k)))
+    lower = np.full(k, -np.inf)
+    if monotone:
+        lower[1:] = -np.maximum(np.diff(curve.values), 0.0) - 1e-12
+    right = np.linalg.solve(root, target)
+    solution = lsq_linear(root.T @ to_values, right, bounds=(lower, np.full(k, np.inf)), method="bvls", tol=1e-12)
+    return to_values @ solution.x

@@ -1,0 +1,123 @@
+"""Sections about activity: what the eye saw, how well the recovered circuit predicts, how the training went."""
+
+from functools import partial
+
+import numpy as np
+
+from lobula.data.split import Split
+from lobula.figures import Sheet, hexagonal_eye, rollout_error, rollout_traces, training_curves
+from lobula.report.exhibits import Exhibit, Section
+from lobula.report.inputs import RUNGS, ReportInputs, positions
+from lobula.report.tables import prediction_table
+
+N_MOMENTS = 6
+N_TRACES = 10
+_SHEET_TYPES = ("L1", "Mi1", "T4a")
+
+
+def stimulus_section(inputs: ReportInputs) -> Section | None:
+    """The hexagonal eye: the stimulus and the answer of a few cell types."""
+    sheets, time = _sheets(inputs)
+    if not sheets:
+        return None
+    caption = "Six moments of a held-out scene. Top: luminance per column of the eye."
+    if len(sheets) > 1:
+        caption += " Below: the voltage of one neuron per column around its mean, orange above and blue below."
+    draw = partial(hexagonal_eye, time, sheets)
+    exhibit = Exhibit("eye", caption, draw, "full")
+    return Section(
+        "stimulus",
+        "What the eye saw",
+        "A scene that drove the circuit, and how whole sheets of neurons answered.",
+        [exhibit],
+    )
+
+
+def prediction_section(inputs: ReportInputs) -> Section | None:
+    """True and rolled-out traces, the error by horizon, and the prediction scores."""
+    exhibits = _trace_exhibits(inputs) if {"time", "true"} <= set(inputs.traces) else []
+    tables = [table for table in [prediction_table(inputs)] if table is not None]
+    text = "A recovered circuit is also a simulator. Here it predicts scenes that no estimator has seen."
+    if not exhibits and not tables:
+        return None
+    return Section("prediction", "Prediction of held-out scenes", text, exhibits, tables)
+
+
+def training_section(inputs: ReportInputs) -> Section | None:
+    """Losses, scores and penalties of the network by step."""
+    if inputs.metrics is None:
+        return None
+    draw = partial(training_curves, inputs.metrics)
+    caption = (
+        "Training of the network by optimiser step; alternate phases are shaded. Scores against the truth are only "
+        "watched here, training never sees them."
+    )
+    exhibit = Exhibit("training", caption, draw, "full")
+    return Section("training", "Training of the network", "", [exhibit])
+
+
+def _trace_exhibits(inputs: ReportInputs) -> list[Exhibit]:
+    traces = inputs.traces
+    rolled = {name: traces[name] for name in RUNGS if name in traces}
+    m = traces["true"].shape[1]
+    shown = np.unique(np.linspace(0, m - 1, min(m, N_TRACES)).astype(int))
+    names = _neuron_names(inputs, traces["neurons"][shown] if "neurons" in traces else shown)
+    arrays = (traces["time"], traces["true"][:, shown], {name: voltage[:, shown] for name, voltage in rolled.items()})
+    caption = (
+        "Recorded voltage (broad) and the recovered circuits left to run by themselves from the same first frame, "
+        "given only the stimulus. Rows are scaled to their own range."
+    )
+    exhibits = [Exhibit("traces", caption, partial(rollout_traces, *arrays, names), "full")]
+    errors = {name: traces[f"rollout_error_{name}"] for name in RUNGS if f"rollout_error_{name}" in traces}
+    if errors:
+        caption = "How the error of a rollout grows with its horizon."
+        exhibits.append(Exhibit("rollout_error", caption, partial(rollout_error, traces["time"], errors), "half"))
+    return exhibits
+
+
+def _sheets(inputs: ReportInputs) -> tuple[list[Sheet], np.ndarray]:
+    recording = inputs.recording
+    if recording is None or recording.column_positions is None or not recording.splits:
+        return [], np.empty(0)
+    columns = np.asarray(recording.column_positions)
+    split = recording["test"] if "test" in recording else recording[recording.splits[-1]]
+    on_grid = columns.ndim == 2 and len(columns) > 0 and np.array_equal(columns, np.round(columns))
+    if not split.has_stimulus or not on_grid or split.n_frames < N_MOMENTS:
+        return [], np.empty(0)
+    start, stop = _scene(split, inputs.config.stimulus.clip_frames)
+    moments = np.unique(np.linspace(start, stop - 1, N_MOMENTS).astype(int))
+    values = split.frames(moments, "stimulus")
+    if values.shape[1] != len(columns):
+        return [], np.empty(0)
+    sheets = [Sheet("stimulus", columns, values)]
+    return sheets + _answers(inputs, split, moments, start, stop), moments * recording.dt
+
+
+def _scene(split: Split, clip_frames: int) -> tuple[int, int]:
+    """First frame and end of the second scene of a split (the first one begins at rest), or of what there is."""
+    length = min(clip_frames, split.n_frames)
+    start = length if split.n_frames >= 2 * length else 0
+    return start, start + length
+
+
+def _answers(inputs: ReportInputs, split: Split, moments: np.ndarray, start: int, stop: int) -> list[Sheet]:
+    truth, recording = inputs.truth, inputs.recording
+    if truth is None or recording is None:
+        return []
+    place = positions(truth.wiring.neuron_ids, recording.wiring.neuron_ids)
+    kind, u, v = truth.cell_type[place], truth.u[place], truth.v[place]
+    voltage = split.frames(moments) - split.voltage(start, stop).mean(axis=0)
+    sheets = []
+    for name in _SHEET_TYPES:
+        if name in truth.cell_type_names:
+            members = np.flatnonzero(kind == truth.cell_type_names.index(name))
+            if len(members) > 1:
+                sheets.append(Sheet(name, np.column_stack([u, v])[members], voltage[:, members], signed=True))
+    return sheets
+
+
+def _neuron_names(inputs: ReportInputs, ids: np.ndarray) -> list[str]:
+    if inputs.truth is None:
+        return [f"neuron {i}" for i in ids]
+    place = inputs.true_neurons(ids)
+    return [f"{inputs.truth.cell_type_names[inputs.truth.cell_type[p]]}  #{i}" for p, i in zip(place, ids, strict=True)]

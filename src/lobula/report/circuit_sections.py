@@ -1,0 +1,235 @@
+"""Sections about the circuit itself: weights, neurons, cell types, functions, what can be known."""
+
+from functools import partial
+
+import numpy as np
+
+from lobula.data.estimates import Estimates
+from lobula.errors import StoreError
+from lobula.figures import (
+    identifiability_map,
+    message_curves,
+    principal_plane,
+    recovery_scatter,
+    resolution_histogram,
+    types_in_plane,
+    update_curves,
+    weights_by_type,
+)
+from lobula.figures.curves import Curve
+from lobula.regression import PiecewiseLinear
+from lobula.regression.spline import settle_gauge
+from lobula.report.exhibits import Exhibit, Section
+from lobula.report.inputs import ReportInputs, positions
+from lobula.report.tables import type_table
+from lobula.simulation import get_activation
+
+_GAUGE_FRAMES = 500
+
+
+def weight_section(inputs: ReportInputs) -> Section | None:
+    """True against recovered weights, and the circuit by pairs of cell types."""
+    if inputs.truth is None or not inputs.estimates:
+        return None
+    exhibits = []
+    for name, estimates in inputs.estimates.items():
+        draw = partial(
+            recovery_scatter,
+            true_weights(inputs, estimates),
+            estimates.edges["weight"].to_numpy(float),
+            quantity="weight W [a.u.]",
+            estimator=name,
+            scores=corner_scores(inputs, name, "W"),
+            identifiable=_identifiable(estimates),
+            max_points=inputs.config.report.max_points,
+        )
+        caption = f"Recovered against true weights, {name}."
+        exhibits.append(Exhibit(f"weights_{name}", caption, draw))
+    if inputs.headline in inputs.estimates:
+        exhibits.append(_pairs_exhibit(inputs, inputs.headline))
+    text = (
+        "How strongly every neuron drives every other. One point per edge, or their density; the dashed line is "
+        "perfect recovery. Grey: weights that this recording does not determine."
+    )
+    return Section("weights", "Synaptic weights", text, exhibits)
+
+
+def neuron_section(inputs: ReportInputs) -> Section | None:
+    """True against recovered time constants and resting potentials."""
+    if inputs.truth is None or not inputs.estimates:
+        return None
+    quantities = {
+        "tau": ("time constant [s]", "time constants", inputs.truth.tau),
+        "v_rest": ("resting potential [a.u.]", "resting potentials", inputs.truth.v_rest),
+    }
+    exhibits = []
+    for column, (label, title, values) in quantities.items():
+        for name, estimates in inputs.estimates.items():
+            draw = partial(
+                recovery_scatter,
+                values[inputs.true_neurons(estimates.neurons["id"].to_numpy())],
+                estimates.neurons[column].to_numpy(float),
+                quantity=label,
+                estimator=name,
+                scores=corner_scores(inputs, name, column),
+                max_points=inputs.config.report.max_points,
+            )
+            caption = f"Recovered against true {title}, {name}."
+            exhibits.append(Exhibit(f"{column}_{name}", caption, draw))
+    text = "How fast every neuron follows its input, and the voltage that it returns to. One point per neuron."
+    return Section("neurons", "Time constants and resting potentials", text, exhibits)
+
+
+def type_section(inputs: ReportInputs) -> Section | None:
+    """Neurons in the learned embedding and in the plane of tau and rest, coloured by type."""
+    exhibits = []
+    for name, estimates in inputs.estimates.items():
+        kind, names, source = cell_types(inputs, estimates)
+        columns = [column for column in estimates.neurons if str(column).startswith("embedding_")]
+        if columns:
+            plane, labels = principal_plane(estimates.neurons[columns].to_numpy(float))
+            draw = partial(types_in_plane, plane[:, 0], plane[:, 1], kind, names, labels=labels)
+            caption = f"What {name} learned to tell neurons apart, coloured by {source}."
+            exhibits.append(Exhibit(f"embedding_{name}", caption, draw, "half"))
+    best = inputs.headline
+    if best in inputs.estimates:
+        estimates = inputs.estimates[best]
+        kind, names, source = cell_types(inputs, estimates)
+        tau, rest = (estimates.neurons[column].to_numpy(float) for column in ("tau", "v_rest"))
+        labels = ("recovered time constant [s]", "recovered resting potential [a.u.]")
+        draw = partial(types_in_plane, tau, rest, kind, names, labels=labels)
+        caption = f"Two properties that {best} recovered, coloured by {source}: neurons of one type gather."
+        exhibits.append(Exhibit(f"type_plane_{best}", caption, draw, "half"))
+    tables = [table for table in [type_table(inputs)] if table is not None]
+    text = "Neurons of one type should end up together, although no estimator was told the types."
+    return Section("cell-types", "Cell types", text, exhibits, tables) if exhibits or tables else None
+
+
+def function_section(inputs: ReportInputs) -> Section | None:
+    """Message curves over the true one, and update curves."""
+    exhibits = []
+    if inputs.estimates:
+        curves = {name: (e.curve_voltage, e.curve_message) for name, e in inputs.estimates.items()}
+        draw = partial(message_curves, curves, true=true_message(inputs), visited=_visited(inputs))
+        caption = (
+            "What a neuron sends to its partners as a function of its own voltage. Shaded: the voltages that the "
+            "recording visits; beyond them a curve is a guess. Offset and scale are free, so curves are compared with "
+            "g(0) = 0 and a mean slope of 1 over the positive voltages."
+        )
+        exhibits.append(Exhibit("message_curves", caption, draw, "half"))
+    if {"voltage", "dvdt"} <= set(inputs.update) and inputs.update["dvdt"].ndim == 2:
+        gnn = inputs.estimates.get("gnn")
+        tau = None if gnn is None else gnn.neurons["tau"].to_numpy(float)
+        fits = tau is not None and len(tau) == inputs.update["dvdt"].shape[1]
+        arrays = (inputs.update["voltage"], inputs.update["dvdt"])
+        update = partial(update_curves, *arrays, tau=tau if fits else None)
+        caption = (
+            "The learned update of each neuron without input. In the true circuit these are straight lines of slope "
+            "-1/tau that cross zero at the resting potential."
+        )
+        exhibits.append(Exhibit("update_curves", caption, update, "half"))
+    text = "The nonlinearities are found, not assumed (except by ridge, which is given its message function)."
+    return Section("functions", "Message and update functions", text, exhibits) if exhibits else None
+
+
+def knowable_section(inputs: ReportInputs) -> Section | None:
+    """Which edges the recording determines at all."""
+    if not inputs.estimates:
+        return None
+    resolution = {
+        n: e.edges["resolution"].to_numpy(float) for n, e in inputs.estimates.items() if "resolution" in e.edges
+    }
+    exhibits = []
+    name = inputs.headline
+    if inputs.truth is not None and name in inputs.estimates:
+        pre, post, names = edge_types(inputs, inputs.estimates[name])
+        known = _identifiable(inputs.estimates[name])
+        if known is not None:
+            chart = partial(identifiability_map, pre, post, known, names)
+            caption = f"Share of the edges from one cell type to another that {name} counts as determined."
+            exhibits.append(Exhibit("identifiability", caption, chart, "half"))
+    if resolution:
+        shares = {n: float(k.mean()) for n, e in inputs.estimates.items() if (k := _identifiable(e)) is not None}
+        histogram = partial(resolution_histogram, resolution, shares=shares)
+        caption = "How far the recording, rather than the prior, decides each weight."
+        exhibits.append(Exhibit("resolution", caption, histogram, "half"))
+    text = "A silent neuron tells nothing about its synapses, whatever the method. This is computable before any fit."
+    return Section("limits", "What this recording can tell", text, exhibits) if exhibits else None
+
+
+def corner_scores(inputs: ReportInputs, estimator: str, quantity: str) -> dict[str, float | None]:
+    """Numbers on a scatter, as scored; empty if the run was not scored."""
+    if not inputs.part(estimator, quantity):
+        return {}
+    labels = {"fit R²": "fit_r2", "R²": "r2", "slope": "slope"}
+    return {label: inputs.score(estimator, quantity, key) for label, key in labels.items()}
+
+
+def true_weights(inputs: ReportInputs, estimates: Estimates) -> np.ndarray:
+    """(E,) true weight of every edge of the fit; 0 for edges that the true circuit does not have."""
+    truth = inputs.truth
+    assert truth is not None  # noqa: S101  (callers have checked)
+    pre, post = _edge_positions(inputs, estimates)
+    known = truth.wiring.post * truth.n_neurons + truth.wiring.pre  # ascending: a wiring is sorted by (post, pre)
+    wanted = post * truth.n_neurons + pre
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, truth.weight[place], 0.0)
+
+
+def cell_types(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, list[str], str]:
+    """Type of every neuron of the fit, the names, and where they come from: the truth, else the recovered clusters."""
+    if inputs.truth is not None:
+        ids = estimates.neurons["id"].to_numpy()
+        return inputs.truth.cell_type[inputs.true_neurons(ids)], list(inputs.truth.cell_type_names), "true cell type"
+    if "cluster" in estimates.neurons:
+        cluster = estimates.neurons["cluster"].to_numpy(int)
+        return cluster, [str(i) for i in range(cluster.max(initial=0) + 1)], "recovered cluster"
+    return np.full(len(estimates.neurons), -1), [], "nothing: there are no types"
+
+
+def edge_types(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """True cell type of sender and receiver of every edge of the fit, and the names of the types."""
+    pre, post = _edge_positions(inputs, estimates)
+    kind = inputs.truth.cell_type  # type: ignore[union-attr]
+    return kind[pre], kind[post], list(inputs.truth.cell_type_names)  # type: ignore[union-attr]
+
+
+def true_message(inputs: ReportInputs) -> Curve | None:
+    """The true message function in the gauge of the estimates; None if it is not known."""
+    simulation = inputs.config.simulation
+    if inputs.truth is None or simulation.recording is not None or simulation.variant == "no_messages":
+        return None
+    ends = [end for e in inputs.estimates.values() for end in (e.curve_voltage.min(), e.curve_voltage.max())]
+    voltage = np.linspace(min(ends), max(ends), 801)
+    curve = PiecewiseLinear(voltage, get_activation(simulation.activation)(voltage))
+    if inputs.recording is None:
+        sample = voltage
+    else:
+        split = inputs.recording[inputs.recording.splits[-1]]
+        sample = split.voltage(0, min(split.n_frames, _GAUGE_FRAMES))[::5].ravel()
+    return voltage, settle_gauge(curve, sample).values
+
+
+def _pairs_exhibit(inputs: ReportInputs, name: str) -> Exhibit:
+    estimates = inputs.estimates[name]
+    pre, post, names = edge_types(inputs, estimates)
+    weights = {"true": true_weights(inputs, estimates), name: estimates.edges["weight"].to_numpy(float)}
+    draw = partial(weights_by_type, pre, post, weights, names)
+    caption = f"The circuit at a glance: mean weight from each cell type to each other, true and as found by {name}."
+    return Exhibit("weights_by_type", caption, draw, "full")
+
+
+def _edge_positions(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
+    if inputs.truth is None:
+        raise StoreError("report: edges were to be compared with a truth that this run does not hold")
+    ids = inputs.truth.wiring.neuron_ids
+    return positions(ids, estimates.edges["pre"].to_numpy()), positions(ids, estimates.edges["post"].to_numpy())
+
+
+def _identifiable(estimates: Estimates) -> np.ndarray | None:
+    return estimates.edges["identifiable"].to_numpy(bool) if "identifiable" in estimates.edges else None
+
+
+def _visited(inputs: ReportInputs) -> tuple[float, float] | None:
+    ranges = [e.notes["visited"] for e in inputs.estimates.values() if np.size(e.notes.get("visited", ())) == 2]
+    return (float(min(r[0] for r in ranges)), float(max(r[1] for r in ranges))) if ranges else None

@@ -1,0 +1,52 @@
+"""What a report shows: sections, and in them exhibits that know how to draw themselves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lobula.figures import FigureStyle
+from lobula.report.tables import Table
+
+Draw = Callable[[FigureStyle], tuple[Figure, pd.DataFrame]]
+Width = Literal["third", "half", "full"]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One figure.
+
+    Attributes:
+        name: of its files.
+        caption: one or two sentences.
+        draw: from a style to the figure and its table.
+        width: share of the page that it takes on a wide screen.
+    """
+
+    name: str
+    caption: str
+    draw: Draw
+    width: Width = "third"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        slug: anchor.
+        title: heading.
+        text: a sentence or two on what is to be seen.
+        exhibits: its figures.
+        tables: its tables.
+        note: a sentence under the tables.
+    """
+
+    slug: str
+    title: str
+    text: str
+    exhibits: list[Exhibit] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    note: str = ""

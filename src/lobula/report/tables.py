@@ -1,0 +1,156 @@
+"""The numbers of a report as tables: scores by rung beside the ceiling, prediction, cell types, wall times."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lobula.report.inputs import ReportInputs
+
+NEAR_CEILING = 0.015
+_PARTS = {
+    "W": "Weights W, all edges",
+    "W identifiable": "Weights W, identifiable edges",
+    "tau": "Time constants",
+    "v_rest": "Resting potentials",
+}
+_MEASURES = {
+    "fit_r2": ("fit R²", "share of variance on the best line through recovered against true: blind to scale and sign"),
+    "r2": ("R²", "share of variance on the line recovered = true"),
+    "slope": ("slope", "slope of the best line; 1 is right"),
+    "sign_accuracy": ("sign accuracy", "share of weights with the right sign"),
+    "rmse": ("RMSE", "root-mean-square error, in the quantity's unit"),
+    "share": ("share of edges", "share of edges that the recording determines"),
+    "n": ("compared", "values compared"),
+    "n_nonfinite": ("not finite", "recovered values that are NaN or infinite: left out and counted"),
+    "n_outliers": ("outliers", "values with an absolute error beyond scoring.outlier_threshold"),
+}
+_PREDICTION = {
+    "one_step_rmse": ("one-step RMSE", "error of dv/dt one step ahead [a.u./s]"),
+    "one_step_pearson": ("one-step r", "Pearson correlation, one step ahead"),
+    "one_step_fraction_explained": ("one-step explained", "share of the variance that is explained, one step ahead"),
+    "rollout_rmse": ("rollout RMSE", "error of the voltage when the circuit runs by itself [a.u.]"),
+    "rollout_pearson": ("rollout r", "Pearson correlation of the rollout"),
+}
+_TYPES = {
+    "accuracy": ("accuracy", "share of neurons in the right cluster, clusters and types matched one to one"),
+    "chance_accuracy": ("chance", "accuracy of the same clusters dealt out at random"),
+    "ari": ("ARI", "adjusted Rand index: 0 by chance, 1 perfect"),
+    "nmi": ("NMI", "normalised mutual information"),
+    "n_clusters": ("clusters", "number of clusters"),
+    "method": ("method", "clustering method"),
+}
+_COUNTS = frozenset({"n", "n_nonfinite", "n_outliers", "n_clusters"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table: the text, and whether it is within reach of the ceiling."""
+
+    text: str
+    near_ceiling: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is measured, what that means, and an entry per column. Without entries it is a heading."""
+
+    label: str
+    meaning: str = ""
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the page, and the same numbers for its CSV.
+
+    Attributes:
+        name: of the CSV file.
+        columns: headings of the columns after the first.
+        rows: rows and headings.
+        values: long or wide data frame with full precision.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    values: pd.DataFrame
+
+
+def score_table(inputs: ReportInputs) -> Table | None:
+    """Recovery scores: one column per rung and one for the ceiling; None if the run has no such scores."""
+    columns = [name for name in [*inputs.rungs, "ceiling"] if any(_part(inputs, name, part) for part in _PARTS)]
+    rows: list[Row] = []
+    values = []
+    for part, title in _PARTS.items():
+        tables = {name: _part(inputs, name, part) for name in columns}
+        shown = [key for key in _MEASURES if any(key in table for table in tables.values())]
+        if not shown:
+            continue
+        rows.append(Row(title))
+        for key in shown:
+            cells = tuple(_score_cell(key, tables[name], tables.get("ceiling", {}), name) for name in columns)
+            rows.append(Row(*_MEASURES[key], cells))
+            values.append({"quantity": part, "measure": key} | {name: tables[name].get(key) for name in columns})
+    return Table("scores", tuple(columns), tuple(rows), pd.DataFrame(values)) if rows else None
+
+
+def prediction_table(inputs: ReportInputs) -> Table | None:
+    """Prediction of held-out frames, one column per rung."""
+    return _by_rung(inputs, "prediction", _PREDICTION)
+
+
+def type_table(inputs: ReportInputs) -> Table | None:
+    """Recovered cell types beside chance, one column per rung."""
+    return _by_rung(inputs, "cell_types", _TYPES)
+
+
+def number(value: Any, key: str = "") -> str:
+    """A score as it is printed: counts with separators, other numbers with three digits, "n/a" for none."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "n/a"
+    if isinstance(value, str | bool):
+        return str(value)
+    if key in _COUNTS or isinstance(value, int):
+        return f"{value:,.0f}"
+    if key == "share":
+        return f"{value:.1%}"
+    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _part(inputs: ReportInputs, name: str, part: str) -> dict[str, Any]:
+    return inputs.part(name, *part.split())
+
+
+def _score_cell(key: str, table: dict[str, Any], ceiling: dict[str, Any], name: str) -> Cell:
+    value, best = table.get(key), ceiling.get(key)
+    comparable = name != "ceiling" and key in ("fit_r2", "r2") and None not in (value, best)
+    near = comparable and float(value) >= float(best) - NEAR_CEILING  # type: ignore[arg-type]
+    return Cell(number(value, key) if key in table else "–", near)
+
+
+def _by_rung(inputs: ReportInputs, part: str, labels: dict[str, tuple[str, str]]) -> Table | None:
+    tables = {name: inputs.part(name, part) for name in inputs.rungs if inputs.part(name, part)}
+    found = dict.fromkeys(key for table in tables.values() for key, value in table.items() if _is_plain(value))
+    keys = [key for key in labels if key in found] + [key for key in found if key not in labels]
+    rows, values = [], []
+    for key in keys:
+        label, meaning = labels.get(key, (key.replace("_", " "), ""))
+        cells = tuple(Cell(number(t[key], key) if key in t else "–") for t in tables.values())
+        rows.append(Row(label, meaning, cells))
+        values.append({"measure": key} | {name: table.get(key) for name, table in tables.items()})
+    return Table(part, tuple(tables), tuple(rows), pd.DataFrame(values)) if rows else None
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | str | bool)

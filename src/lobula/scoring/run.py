@@ -1,0 +1,127 @@
+"""Scores of estimates against the truth, beside the ceiling: what the best regression could reach on this recording."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lobula.config.experiment import ExperimentConfig
+from lobula.data.estimates import Estimates
+from lobula.data.recording import Recording
+from lobula.kernels import get_activation
+from lobula.metrics import cluster_scores, compare, compare_weights, summary
+from lobula.recovery.gauge import find_gauge, sample_voltage
+from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
+from lobula.regression import fit_circuit
+from lobula.simulation.truth import Truth
+
+logger = logging.getLogger(__name__)
+
+N_TRACES = 12
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What evidence ridge reaches that knows the true message function, and nothing else of the truth.
+
+    Attributes:
+        scores: as for an estimator.
+        identifiable: (E,) bool, edges that the data determine even then.
+    """
+
+    scores: dict[str, Any]
+    identifiable: np.ndarray
+
+
+def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, max_frames: int | None) -> Ceiling:
+    """Solves and scores the regression with the true message function, before anything learned is looked at."""
+    activation, gain = get_activation(truth.dynamics.activation), truth.dynamics.gain
+
+    def message(voltage: np.ndarray) -> np.ndarray:
+        return activation(voltage if gain is None else (voltage * gain).astype(voltage.dtype))
+
+    wiring, target = recording.wiring, config.training.target
+    circuit = fit_circuit(recording["train"], wiring, message, target, max_frames)
+    identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
+    zero = find_gauge(sample_voltage(recording["train"]), message)
+    offset = get_activation(truth.dynamics.activation)(np.zeros(1))[0]
+    plain = rest_with_gauge(circuit, wiring, zero) if offset else circuit.v_rest
+    threshold = config.scoring.outlier_threshold
+    scores = {
+        "W": compare_weights(truth.connectome.weight, circuit.weight(wiring), identifiable, threshold),
+        "tau": compare(truth.connectome.tau, circuit.tau, threshold),
+        "v_rest": compare(rest_in_gauge(truth, offset), plain, threshold),
+    }
+    return Ceiling(scores, identifiable)
+
+
+def rest_in_gauge(truth: Truth, offset: float) -> np.ndarray:
+    """(N,) true resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
+    circuit = truth.connectome
+    if not offset:
+        return circuit.v_rest
+    return circuit.v_rest + offset * np.bincount(circuit.wiring.post, circuit.weight, circuit.n_neurons)
+
+
+def score_estimates(
+    estimates: Estimates, truth: Truth, identifiable: np.ndarray, config: ExperimentConfig
+) -> dict[str, Any]:
+    """Weights, time constants, resting potentials and cell types against the truth."""
+    circuit, neurons, threshold = truth.connectome, estimates.neurons, config.scoring.outlier_threshold
+    offset = float(get_activation(truth.dynamics.activation)(np.zeros(1))[0])
+    types = cluster_scores(circuit.cell_type, neurons["cluster"].to_numpy()) | {"method": "gmm"}
+    types["kmeans"] = cluster_scores(circuit.cell_type, neurons["cluster_kmeans"].to_numpy())
+    return {
+        "W": compare_weights(circuit.weight, estimates.edges["weight"].to_numpy(), identifiable, threshold),
+        "tau": compare(circuit.tau, neurons["tau"].to_numpy(), threshold),
+        "v_rest": compare(rest_in_gauge(truth, offset), neurons["v_rest"].to_numpy(), threshold),
+        "cell_types": types,
+    }
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Stretches of held-out recording to roll out over: true voltage (R, S+1, N) and stimulus (R, S, H) or None."""
+
+    true: np.ndarray
+    stimulus: np.ndarray | None
+    neurons: np.ndarray
+
+
+def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
+    """Evenly spaced stretches of the test split, and the neurons whose traces are shown: spread over the range of activity."""
+    split, steps = recording["test"], min(config.scoring.rollout_steps, recording["test"].n_frames - 1)
+    most = max(1, min(config.scoring.n_rollouts, split.n_frames // (steps + 1)))
+    starts = np.linspace(0, split.n_frames - steps - 1, most).astype(int)
+    true = np.stack([split.voltage(s, s + steps + 1) for s in starts])
+    rows = [split.stimulus(s, s + steps) for s in starts]
+    stimulus = None if rows[0] is None else np.stack([r for r in rows if r is not None])
+    spread = true[0].std(0)
+    order = np.argsort(spread)[::-1][: max(len(spread) // 2, N_TRACES)]
+    neurons = np.sort(order[np.linspace(0, len(order) - 1, min(N_TRACES, len(order))).astype(int)])
+    return Rollouts(true, stimulus, neurons)
+
+
+def score_prediction(
+    estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One-step and rollout prediction on held-out frames; also the traces to draw: (S, M) and the error per step (S,)."""
+    split, wiring = recording["test"], recording.wiring
+    last = min(2000, split.n_targets(target))
+    parts = []
+    for start in range(0, last, 250):
+        stop = min(start + 250, last)
+        rows = split.stimulus(start, stop)
+        external = 0.0 if rows is None else wiring.spread(rows)
+        parts.append(estimates.drift(split.voltage(start, stop), external).astype(np.float32))
+    y = np.concatenate([split.target(target, s, min(s + 250, last)) for s in range(0, last, 250)])
+    scores = summary(y, np.concatenate(parts), "one_step")
+    predicted = estimates.predict(rollouts.true[:, 0], rollouts.stimulus, rollouts.true.shape[1] - 1)
+    true = rollouts.true[:, 1:]
+    n = true.shape[-1]
+    scores |= summary(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")
+    scores |= {"rollout_steps": int(true.shape[1]), "n_rollouts": int(true.shape[0]), "n_frames_one_step": int(last)}
+    name = estimates.method
+    error = np.sqrt(np.mean((true.astype(np.float64) - predicted) ** 2, axis=(0, 2)))
+    return scores, {name: predicted[0][:, rollouts.neurons], f"rollout_error_{name}": error}

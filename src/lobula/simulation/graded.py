@@ -1,0 +1,203 @@
+"""The graded circuit ODE in single precision: drift, Euler step, steady state."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lobula.connectome.base import Connectome
+from lobula.data.streams import Streams
+from lobula.errors import ConfigError, DivergedError, ShapeError
+from lobula.kernels.activations import get_activation
+
+logger = logging.getLogger(__name__)
+
+TauFloor = Literal["none", "dt"]
+VariantName = Literal["standard", "tanh", "gain", "no_messages"]
+VARIANTS = ("standard", "tanh", "gain", "no_messages")
+TANH_COUPLING = 0.5  # s of the variant "tanh"; below 1 the single neuron keeps one fixed point
+GAIN_RANGE = (0.5, 2.0)  # of the variant "gain", log-uniform per cell type
+GREY = 0.5  # luminance of the adapting screen
+STEADY_STEPS = 2_000
+STEADY_TOLERANCE = 1e-6  # largest change per step [a.u.]; single precision cannot do much better
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """What the ODE does beside the connectome's numbers. Truth.
+
+    Attributes:
+        activation: name of the message function g.
+        variant: name it was made under.
+        tanh_coupling: s of the extra term s tanh(v); 0 for none.
+        gain: (N,) float64 factor on v inside g, or None.
+        messages: False cuts every connection.
+        tau_floor: "dt" replaces tau by max(tau, dt), as flyvis does; "none" leaves it.
+    """
+
+    activation: str = "relu"
+    variant: str = "standard"
+    tanh_coupling: float = 0.0
+    gain: np.ndarray | None = None
+    messages: bool = True
+    tau_floor: str = "none"
+
+
+def make_dynamics(
+    connectome: Connectome,
+    activation: str = "relu",
+    variant: str = "standard",
+    tau_floor: str = "none",
+    seed: int = 0,
+) -> Dynamics:
+    """The dynamics of a named variant.
+
+    Args:
+        connectome: the circuit; its cell types share a gain.
+        activation: name of the message function, see `ACTIVATIONS`.
+        variant: "standard", "tanh" (adds 0.5 tanh(v)), "gain" (g(gain v), one gain per cell type, log-uniform in
+            [0.5, 2]) or "no_messages".
+        tau_floor: "none" or "dt".
+        seed: root seed; decides the gains.
+
+    Raises:
+        ConfigError: if a name is not known.
+    """
+    get_activation(activation)
+    if variant not in VARIANTS:
+        raise ConfigError(f"simulation.variant: got {variant!r}, expected one of {', '.join(VARIANTS)}")
+    if tau_floor not in ("none", "dt"):
+        raise ConfigError(f"simulation.tau_floor: got {tau_floor!r}, expected 'none' or 'dt'")
+    gain = None
+    if variant == "gain":
+        low, high = np.log(GAIN_RANGE)
+        per_type = np.exp(Streams(seed).generator("gain").uniform(low, high, len(connectome.cell_type_names)))
+        gain = per_type[connectome.cell_type]
+    coupling = TANH_COUPLING if variant == "tanh" else 0.0
+    return Dynamics(activation, variant, coupling, gain, variant != "no_messages", tau_floor)
+
+
+class GradedCircuit:
+    r"""One circuit, ready to be stepped in float32.
+
+    .. math:: \tau_i \dot v_i = -v_i + V_i + s \tanh v_i + \sum_j W_{ij}\, g(\gamma_j v_j) + I_i
+
+    Explicit Euler with process noise per step (no square root of dt):
+    :math:`v \leftarrow v + dt\, \dot v + \sigma \xi`.
+
+    Args:
+        connectome: weights, time constants [s] and rests [a.u.].
+        dt: step [s].
+        dynamics: message function and variant.
+
+    Raises:
+        ConfigError: if dt is not positive.
+    """
+
+    def __init__(self, connectome: Connectome, dt: float = 0.02, dynamics: Dynamics | None = None) -> None:
+        if not np.isfinite(dt) or dt <= 0:
+            raise ConfigError(f"simulation.dt: got {dt!r}, expected seconds > 0")
+        self.dynamics = dynamics if dynamics is not None else Dynamics()
+        self.dt = float(dt)
+        self.n_neurons = connectome.n_neurons
+        wiring = connectome.wiring
+        tau = np.maximum(connectome.tau, dt) if self.dynamics.tau_floor == "dt" else connectome.tau
+        self._rate = (1.0 / tau).astype(np.float32)
+        self._rest = connectome.v_rest.astype(np.float32)
+        self._weight = wiring.csr(connectome.weight.astype(np.float32)) if self.dynamics.messages else None
+        self._activation = get_activation(self.dynamics.activation)
+        self._gain = None if self.dynamics.gain is None else self.dynamics.gain.astype(np.float32)
+        self._driven = wiring.driven
+        self._driven_column = wiring.stimulus_column[self._driven] if wiring.stimulus_column is not None else None
+        self._n_columns = wiring.n_columns
+
+    def check_stimulus(self, stimulus: np.ndarray) -> np.ndarray:
+        """The stimulus as float32, (T, H) or (T, N).
+
+        Raises:
+            ShapeError: if its shape is neither.
+        """
+        stimulus = np.asarray(stimulus, dtype=np.float32)
+        widths = [width for width in (self._n_columns, self.n_neurons) if width]
+        if stimulus.ndim != 2 or stimulus.shape[1] not in widths:
+            expected = " or ".join(f"(T, {width})" for width in widths)
+            raise ShapeError(f"stimulus: got shape {stimulus.shape}, expected {expected}: time first")
+        return stimulus
+
+    def drift(self, voltage: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """Noise-free right-hand side.
+
+        Args:
+            voltage: (N,) float32 [a.u.].
+            frame: (H,) or (N,) float32 stimulus [a.u.].
+
+        Returns:
+            (N,) float32 dv/dt [a.u./s].
+        """
+        total = self._rest - voltage
+        if self._weight is not None:
+            total += self._weight @ self._activation(voltage if self._gain is None else self._gain * voltage)
+        if self.dynamics.tanh_coupling:
+            total += np.float32(self.dynamics.tanh_coupling) * np.tanh(voltage)
+        if self._driven_column is not None and frame.size == self._n_columns:
+            total[self._driven] += frame[self._driven_column]
+        else:
+            total += frame
+        total *= self._rate
+        return total
+
+    def step(self, voltage: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """(N,) float32 state one Euler step later, without noise."""
+        return self.advance(voltage, self.drift(voltage, frame))
+
+    def advance(self, voltage: np.ndarray, drift: np.ndarray) -> np.ndarray:
+        """(N,) float32 state one step later from a drift that is known already."""
+        return voltage + np.float32(self.dt) * drift
+
+    def steady_state(self, grey: float = GREY) -> np.ndarray:
+        """State that the noise-free circuit settles into under a uniform screen.
+
+        Args:
+            grey: luminance of the screen.
+
+        Returns:
+            (N,) float32 [a.u.]; for a circuit that does not settle, the state after 2,000 steps from rest.
+
+        Raises:
+            DivergedError: if the circuit leaves the finite numbers.
+        """
+        voltage = self._rest.copy()
+        frame = np.full(self._n_columns or self.n_neurons, grey if self._n_columns else 0.0, dtype=np.float32)
+        change = np.inf
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below
+            for _ in range(STEADY_STEPS):
+                following = self.step(voltage, frame)
+                change = float(np.abs(following - voltage).max(initial=0.0))
+                voltage = following
+                if change < STEADY_TOLERANCE or not np.isfinite(change):
+                    break
+            else:
+                logger.info("no steady state within %d steps, still %.2g per step", STEADY_STEPS, change)
+        check_bounded(voltage[None], 0, self.dt)
+        return voltage
+
+
+def check_bounded(voltage: np.ndarray, first_frame: int, dt: float) -> None:
+    """Raise if a block of states left the finite numbers.
+
+    Args:
+        voltage: (t, N) states.
+        first_frame: frame number of the first row.
+        dt: step [s], for the message.
+
+    Raises:
+        DivergedError: naming the first frame and neuron.
+    """
+    if voltage.size == 0 or (np.isfinite(voltage.min()) and np.isfinite(voltage.max())):
+        return
+    frame, neuron = np.argwhere(~np.isfinite(voltage))[0]
+    raise DivergedError(
+        f"voltage: {voltage[frame, neuron]} at frame {first_frame + frame}, neuron {neuron}, expected finite numbers; "
+        f"the circuit blew up: lower dt (now {dt} s), the weights or the process noise, or set simulation.tau_floor=dt"
+    )

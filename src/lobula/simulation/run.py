@@ -1,0 +1,269 @@
+"""The stage `simulate`: a config in, a recording and its truth out."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lobula.config import ExperimentConfig
+from lobula.connectome import Connectome, optic_lobe
+from lobula.data import RecordingWriter, Streams, combined_digest
+from lobula.data.zarr_format import CHUNK_FRAMES
+from lobula.errors import ConfigError
+from lobula.simulation.graded import GradedCircuit, check_bounded, make_dynamics
+from lobula.simulation.truth import TruthWriter
+from lobula.stimuli import Stimulus, make_stimulus
+
+logger = logging.getLogger(__name__)
+
+RECORDING = "recording.zarr"
+TRUTH = "truth.zarr"
+VERSION = 1  # raise it when the same config gives other numbers
+BLOCK_BYTES = 128 * 2**20  # of one field; a few such blocks are in memory at a time
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBlock:
+    """One chunk of a split, as the simulator knows it.
+
+    Attributes:
+        chunk: number of the chunk.
+        start: its first frame.
+        voltage: (t, N) float32 true voltage before each step [a.u.].
+        stimulus: (t, H) float32 luminance that acts during each step.
+        drift: (t, N) float32 noise-free dv/dt [a.u./s], or None.
+        noise: (t, N) float32 measurement noise [a.u.], or None.
+    """
+
+    chunk: int
+    start: int
+    voltage: np.ndarray
+    stimulus: np.ndarray
+    drift: np.ndarray | None
+    noise: np.ndarray | None
+
+
+def simulate(
+    config: ExperimentConfig,
+    run_dir: str | Path,
+    resume: bool = True,
+    chunk_frames: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Simulate the circuit of a config; go on where a killed run with the same config stopped.
+
+    Every split starts at the grey steady state and has its own scenes and noise. ``voltage[t]`` is the state before
+    step t, ``stimulus[t]`` acts during step t. A resumed recording equals an uninterrupted one to the bit.
+
+    Args:
+        config: sections connectome, stimulus and simulation are used.
+        run_dir: recording.zarr and truth.zarr are written here.
+        resume: False discards what is there.
+        chunk_frames: frames per chunk; default 2,000, fewer for circuits larger than the published one.
+        progress: show a progress bar if there is a terminal.
+
+    Returns:
+        Path of the recording.
+
+    Raises:
+        ConfigError: if a setting is not valid, or the config names an existing recording.
+        StoreError: if the run directory holds something foreign under these names.
+        DiskFullError: if there is no room; what was written is kept.
+        DivergedError: if the circuit leaves the finite numbers.
+    """
+    if config.simulation.recording is not None:
+        raise ConfigError("simulation.recording: an existing recording is named, expected null; nothing to simulate")
+    connectome = optic_lobe(config.connectome.extent, config.connectome.parameters)
+    if chunk_frames is None:
+        chunk_frames = default_chunk_frames(connectome.n_neurons)
+    simulator = Simulator(config, connectome, chunk_frames)
+    writer, truth = _open_stores(simulator, Path(run_dir), resume)
+    total = sum(writer.n_frames_planned(split) for split in simulator.n_frames)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with writer, Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
+        task = bar.add_task("simulate", total=total)
+        for split in simulator.n_frames:
+            n_written = writer.n_frames_written(split)
+            bar.advance(task, n_written)
+            if n_written:
+                logger.info("%s: going on at frame %d of %d", split, n_written, simulator.n_frames[split])
+            last = truth.state(split, (n_written - 1) // chunk_frames) if n_written else None
+            _write_behind(
+                simulator.blocks(split, n_written, last), split, writer, truth, lambda n: bar.advance(task, n)
+            )
+    return Path(run_dir) / RECORDING
+
+
+def default_chunk_frames(n_neurons: int) -> int:
+    """Frames per chunk: 2,000, or fewer where a block of voltages would not fit 128 MB."""
+    fitting = BLOCK_BYTES // (4 * max(n_neurons, 1))
+    return CHUNK_FRAMES if fitting >= CHUNK_FRAMES else max(100, fitting // 100 * 100)
+
+
+class Simulator:
+    """Makes the frames of any chunk from its own random streams and the last frame before it.
+
+    Args:
+        config: sections connectome, stimulus and simulation are used.
+        connectome: the circuit.
+        chunk_frames: frames per chunk.
+    """
+
+    def __init__(self, config: ExperimentConfig, connectome: Connectome, chunk_frames: int) -> None:
+        settings = config.simulation
+        self.config = config
+        self.connectome = connectome
+        self.chunk_frames = chunk_frames
+        self.n_frames = {
+            "train": settings.n_frames,
+            "validation": settings.n_frames_validation,
+            "test": settings.n_frames_test,
+        }
+        self.dynamics = make_dynamics(
+            connectome, settings.activation, settings.variant, settings.tau_floor, settings.seed
+        )
+        self.circuit = GradedCircuit(connectome, settings.dt, self.dynamics)
+        self._streams = Streams(settings.seed)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Dynamic fields of the recording."""
+        return ("voltage", "stimulus", "drift") if self.config.simulation.record_drift else ("voltage", "stimulus")
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides the recording, the circuit's numbers included."""
+        values = hashlib.sha256()
+        for array in (self.connectome.weight, self.connectome.tau, self.connectome.v_rest):
+            values.update(np.ascontiguousarray(array).tobytes())
+        settings = self.config.digest("connectome", "stimulus", "simulation", exclude=("simulation.recording",))
+        return combined_digest(settings, values.hexdigest(), f"version {VERSION}, chunks of {self.chunk_frames}")
+
+    def stimulus(self, split: str) -> Stimulus:
+        """The movie of a split."""
+        settings = self.config.simulation
+        return make_stimulus(self.config.stimulus, self.connectome.columns, settings.dt, settings.seed, split)
+
+    def blocks(self, split: str, start: int = 0, last: np.ndarray | None = None) -> Iterator[FrameBlock]:
+        """The chunks of a split from frame `start` on.
+
+        Args:
+            split: name of the split.
+            start: first frame to make, at the beginning of a chunk.
+            last: (N,) true voltage at frame start - 1; None at the beginning.
+
+        Yields:
+            Blocks of `chunk_frames` frames; the last may be shorter.
+
+        Raises:
+            DivergedError: if the circuit leaves the finite numbers.
+        """
+        movie, n_frames = self.stimulus(split), self.n_frames[split]
+        if last is None:
+            arriving = self.circuit.steady_state(self.config.stimulus.grey)
+        else:
+            arriving = self.circuit.step(last, movie.frames(start - 1, start)[0])
+        for first in range(start, n_frames, self.chunk_frames):
+            frames = movie.frames(first, min(first + self.chunk_frames, n_frames))
+            with np.errstate(over="ignore", invalid="ignore"):  # `_block` reports it
+                block, arriving = self._block(split, first, frames, arriving)
+            yield block
+
+    def _block(self, split: str, first: int, frames: np.ndarray, arriving: np.ndarray) -> tuple[FrameBlock, np.ndarray]:
+        """One chunk, and the state that arrives at the next one before that chunk's noise is added.
+
+        The noise on the way into frame t belongs to the chunk of t. So a chunk needs one state and its own streams.
+        """
+        settings, circuit = self.config.simulation, self.circuit
+        chunk, shape = first // self.chunk_frames, (len(frames), circuit.n_neurons)
+        voltage = np.empty(shape, dtype=np.float32)
+        drift = np.empty(shape, dtype=np.float32) if settings.record_drift else None
+        generator, sigma = self._streams.generator("noise", split, chunk), np.float32(settings.process_noise)
+        kick = np.empty(circuit.n_neurons, dtype=np.float32)
+        for t, frame in enumerate(frames):
+            if sigma > 0 and first + t > 0:
+                generator.standard_normal(out=kick, dtype=np.float32)
+                kick *= sigma
+                arriving += kick
+            voltage[t] = arriving
+            rate = circuit.drift(arriving, frame)
+            if drift is not None:
+                drift[t] = rate
+            arriving = circuit.advance(arriving, rate)
+        check_bounded(voltage, first, settings.dt)
+        noise = None
+        if settings.measurement_noise > 0:
+            noise = self._streams.generator("measurement_noise", split, chunk).standard_normal(shape, dtype=np.float32)
+            noise *= np.float32(settings.measurement_noise)
+        return FrameBlock(chunk, first, voltage, frames, drift, noise), arriving
+
+
+def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[RecordingWriter, TruthWriter]:
+    """Both stores, continued if both are sound and of this config, else both new."""
+    connectome, config, digest = simulator.connectome, simulator.config, simulator.digest
+    attributes = {
+        "seeds": {"simulation": config.simulation.seed},
+        "recipe": config.name,
+        "stimulus": config.stimulus.kind,
+    }
+    arguments = (root / RECORDING, connectome.wiring, config.simulation.dt, simulator.n_frames, simulator.fields)
+    options: dict[str, Any] = {
+        "static": {"u": connectome.u, "v": connectome.v},
+        "columns": connectome.column_positions,
+        "attributes": attributes,
+        "digest": digest,
+        "chunk_frames": simulator.chunk_frames,
+    }
+    truth = TruthWriter.resume(root / TRUTH, digest) if resume else None
+    if truth is not None:
+        return RecordingWriter.create_or_resume(*arguments, **options), truth
+    writer = RecordingWriter.create(*arguments, **options)
+    truth = TruthWriter.create(
+        root / TRUTH,
+        connectome,
+        simulator.dynamics,
+        simulator.n_frames,
+        simulator.chunk_frames,
+        digest,
+        config.simulation.measurement_noise > 0,
+    )
+    return writer, truth
+
+
+def _write_behind(
+    blocks: Iterator[FrameBlock],
+    split: str,
+    writer: RecordingWriter,
+    truth: TruthWriter,
+    done: Callable[[int], None],
+) -> None:
+    """Write one block while the next is computed; never more than one is waiting."""
+    waiting: Future | None = None
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="lobula-write") as pool:
+        for block in blocks:
+            if waiting is not None:
+                done(waiting.result())
+            waiting = pool.submit(_write, block, split, writer, truth)
+        if waiting is not None:
+            done(waiting.result())
+
+
+def _write(block: FrameBlock, split: str, writer: RecordingWriter, truth: TruthWriter) -> int:
+    """Truth first: once the recording shows a chunk, its last true state is there to go on from."""
+    truth.write(split, block.chunk, block.start, block.voltage[-1], block.noise)
+    fields = {
+        "voltage": block.voltage if block.noise is None else block.voltage + block.noise,
+        "stimulus": block.stimulus,
+    }
+    if block.drift is not None:
+        fields["drift"] = block.drift
+    writer.append(split, **fields)
+    return len(block.voltage)

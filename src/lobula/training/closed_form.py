@@ -1,0 +1,73 @@
+"""The closed-form rungs as a train stage: fit, and keep what recovery needs."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lobula.config.experiment import ExperimentConfig
+from lobula.data.recording import Recording
+from lobula.errors import MissingInputError, StoreError
+from lobula.kernels import get_activation
+from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
+
+
+def train_ridge(
+    recording: Recording, config: ExperimentConfig, out: Path, on_block: Callable[[int], None] | None = None
+) -> LinearCircuit:
+    """Evidence ridge with the message function that section `ridge` assumes; writes circuit.npz."""
+    message = get_activation(config.ridge.activation)
+    frames, target = recording["train"], config.training.target
+    circuit = fit_circuit(frames, recording.wiring, message, target, config.ridge.max_frames, on_block)
+    out.mkdir(parents=True, exist_ok=True)
+    circuit.save(out / "circuit.npz")
+    return circuit
+
+
+def train_spline(
+    recording: Recording, config: ExperimentConfig, out: Path, on_round: Callable[[int, float], None] | None = None
+) -> SplineFit:
+    """Circuit and message function; writes circuit.npz, curve.npz and history.csv."""
+    settings = config.spline
+    fit = fit_spline(
+        recording["train"],
+        recording.wiring,
+        target=config.training.target,
+        n_knots=settings.n_knots,
+        n_rounds=settings.n_rounds,
+        max_frames=settings.max_frames,
+        curve_frames=settings.curve_frames,
+        curve_neurons=settings.curve_neurons,
+        monotone=settings.monotone,
+        tolerance=settings.tolerance,
+        on_round=on_round,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    fit.circuit.save(out / "circuit.npz")
+    with (out / "curve.npz").open("wb") as file:
+        np.savez(file, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
+    with (out / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(fit.history[0]))
+        writer.writeheader()
+        writer.writerows(fit.history)
+    return fit
+
+
+def load_spline(out: Path) -> SplineFit:
+    """Reads what `train_spline` wrote.
+
+    Raises:
+        MissingInputError: if there is nothing.
+        StoreError: if a file is truncated.
+    """
+    path = out / "curve.npz"
+    if not path.exists():
+        raise MissingInputError(f"spline: {path} does not exist; run the train stage with estimator spline first")
+    try:
+        with np.load(path) as arrays:
+            curve = PiecewiseLinear(arrays["knots"], arrays["values"])
+            low, high = (float(x) for x in arrays["visited"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
+    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high))

@@ -1,0 +1,122 @@
+r"""Gauss-Newton on the last layer of the message network, with the circuit projected out.
+
+Given the hidden features h_k(v, a) of the message network, the message is (almost) linear in its last layer. The step that lowers
+the residual most, all circuits re-fitted at once, is the variable-projection step of the spline with these features in
+place of hat functions; gradient descent needs thousands of steps for the same, because messages and weights trade off.
+"""
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from lobula.data.split import Split, TargetKind
+from lobula.data.wiring import Wiring
+from lobula.models.circuit_gnn import CircuitGNN
+from lobula.regression.gram import block_arrays, design_rows, frame_blocks, in_parallel, neuron_major, stimulated
+from lobula.regression.ridge import LinearCircuit
+from lobula.regression.spline import weighted_normal
+
+BLOCK_BYTES = 2e8
+
+
+@torch.no_grad()
+def last_layer_jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
+    """Messages (t, N) and their derivatives (t, N, K) by the last layer's weights and bias."""
+    network = model.message_mlp
+    x = network.scalars((voltage / model.scales.voltage)[..., None]) + network.embedding(model.embedding)
+    for layer in network.hidden[:-1]:
+        x = layer(network.activation(x))
+    features = network.activation(x)
+    features = torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
+    last = network.hidden[-1]
+    value = features @ torch.cat([last.weight[0], last.bias])
+    if model.config.g_phi_positive:
+        return model.scales.voltage * value.square(), 2 * model.scales.voltage * value[..., None] * features
+    return model.scales.voltage * value, model.scales.voltage * features
+
+
+def last_layer_step(
+    model: CircuitGNN,
+    split: Split,
+    wiring: Wiring,
+    circuit: LinearCircuit,
+    target: TargetKind,
+    max_frames: int,
+    damping: float = 1e-6,
+) -> Tensor:
+    """(K,) change of the last layer's weights and bias.
+
+    Args:
+        model: its other parameters stay.
+        split: training frames.
+        wiring: edges into the neurons whose equations are used (`regression.spline.some_targets`).
+        circuit: solved for ``wiring`` with the model's present messages.
+        target: "observed" or "drift".
+        max_frames: frames used, spread over the split.
+        damping: Levenberg-Marquardt damping relative to the mean curvature.
+    """
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    n_features = model.message_mlp.hidden[-1].in_features + 1
+    block = int(np.clip(BLOCK_BYTES / (4 * n_features * (wiring.n_neurons + len(fed))), 20, 500))
+    matrix = _sparse_rows(wiring, circuit.theta, fed)
+    grams: list[np.ndarray | None] = [None] * wiring.n_neurons
+    for span in frame_blocks(split, target, max_frames, block):
+        voltage, external, y = block_arrays(split, wiring, target, span)
+        has = stimulated(wiring, external is not None)
+        message, jacobian = last_layer_jacobian(model, torch.from_numpy(np.ascontiguousarray(voltage)))
+        t = len(voltage)
+        flat = jacobian.transpose(0, 1).reshape(wiring.n_neurons, t * n_features)
+        basis = (matrix @ flat).numpy().reshape(len(fed), t, n_features)
+        v, y, h = neuron_major(voltage), neuron_major(y), neuron_major(message.numpy())
+        e = None if external is None else neuron_major(external)
+
+        def add(row: int, v=v, y=y, h=h, e=e, has=has, basis=basis) -> None:
+            i = fed[row]
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
+            stacked = np.concatenate([basis[row].T.astype(np.float64), rows])
+            product = stacked @ stacked.T
+            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+
+        in_parallel(add, len(fed))
+    normal, rhs = weighted_normal(grams, n_features, circuit, wiring, fed)
+    scale = np.sqrt(np.diag(normal) + 1e-12 * np.trace(normal))
+    scaled = normal / np.outer(scale, scale) + damping * np.eye(n_features)
+    return torch.as_tensor(np.linalg.solve(scaled, rhs / scale) / scale, dtype=torch.float32)
+
+
+def last_layer(model: CircuitGNN) -> Tensor:
+    """(K,) copy of the last layer's weights and bias."""
+    last = model.message_mlp.hidden[-1]
+    return torch.cat([last.weight[0], last.bias]).detach().clone()
+
+
+@torch.no_grad()
+def set_last_layer(model: CircuitGNN, values: Tensor) -> None:
+    """Writes the last layer's weights and bias, (K,)."""
+    last = model.message_mlp.hidden[-1]
+    last.weight.copy_(values[None, :-1])
+    last.bias.copy_(values[-1:])
+
+
+@torch.no_grad()
+def message_spread(model: CircuitGNN, voltage: Tensor) -> float:
+    """Standard deviation of all messages at voltages (t, N): the scale that messages and weights may trade."""
+    return float(model.message(voltage).std())
+
+
+@torch.no_grad()
+def rescale_last_layer(model: CircuitGNN, spread: float, voltage: Tensor) -> None:
+    """Scales the messages back to a given spread; the weights are refitted anyway."""
+    ratio = spread / max(message_spread(model, voltage), 1e-30)
+    set_last_layer(model, last_layer(model) * (ratio**0.5 if model.config.g_phi_positive else ratio))
+
+
+def _sparse_rows(wiring: Wiring, values: np.ndarray, rows: np.ndarray) -> Tensor:
+    part: scipy.sparse.csr_matrix = wiring.csr(values)[rows]
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(part.indptr.astype(np.int64)),
+        torch.from_numpy(part.indices.astype(np.int64)),
+        torch.from_numpy(part.data.astype(np.float32)),
+        part.shape,
+    )

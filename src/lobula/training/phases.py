@@ -1,0 +1,76 @@
+"""The two kinds of training phase: everything jointly, or the messages alone while the circuit is held."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lobula.config.training import TrainingConfig
+from lobula.kernels import message_sum
+from lobula.models.circuit_gnn import CircuitGNN
+from lobula.regression.ridge import LinearCircuit
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of optimiser steps.
+
+    Attributes:
+        name: "joint", or "messages 1", "messages 2", ...
+        first: global number of its first step.
+        n_steps: length.
+        held: whether the circuit is held and only the messages are trained.
+    """
+
+    name: str
+    first: int
+    n_steps: int
+    held: bool
+
+
+def plan(config: TrainingConfig) -> list[Phase]:
+    """The phases of a training: joint, then alternation rounds."""
+    phases = [Phase("joint", 0, config.n_steps, held=False)]
+    for k in range(config.rounds):
+        phases.append(Phase(f"messages {k + 1}", config.n_steps + k * config.round_steps, config.round_steps, held=True))
+    return phases
+
+
+@dataclass(frozen=True)
+class HeldCircuit:
+    """A refitted circuit as tensors: dv_i/dt = k v + c + q I + sum_j theta_ij g(v_j)."""
+
+    k: Tensor
+    c: Tensor
+    q: Tensor
+    theta: Tensor
+    weight: Tensor
+
+    @classmethod
+    def from_circuit(cls, circuit: LinearCircuit) -> "HeldCircuit":
+        """Loss weights are the inverse residual variances, bounded so that no neuron dominates."""
+        variance = circuit.residual_std**2
+        weight = 1.0 / (variance + 1e-2 * np.median(variance) + 1e-12)
+        arrays = (circuit.k, circuit.c, circuit.q, circuit.theta, weight / weight.mean())
+        return cls(*(torch.as_tensor(x, dtype=torch.float32) for x in arrays))
+
+    def predict(self, model: CircuitGNN, voltage: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt with the model's messages in this circuit."""
+        summed = message_sum(self.theta, model.message(voltage).T, model.pattern).T
+        return self.k * voltage + self.c + self.q * external + summed
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors for the checkpoint."""
+        return dict(vars(self))
+
+
+def optimiser_for(model: CircuitGNN, config: TrainingConfig, phase: Phase) -> torch.optim.Adam:
+    """Adam with one group per kind of parameter; a held phase trains messages and embeddings only."""
+    networks = list(model.message_mlp.parameters())
+    groups = [{"params": [model.embedding], "lr": config.lr_embedding}]
+    if not phase.held:
+        networks += list(model.update_mlp.parameters())
+        groups.append({"params": [model.weight], "lr": config.lr_W})
+    groups.insert(0, {"params": networks, "lr": config.lr})
+    return torch.optim.Adam([{**g, "base_lr": g["lr"]} for g in groups])

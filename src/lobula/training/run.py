@@ -1,0 +1,253 @@
+"""Training of the graph neural network: one loop, read top to bottom.
+
+A joint phase trains messages, updates, embeddings and weights by gradient descent. Alternation rounds follow: the circuit is
+refitted in closed form with the learned messages, held, and the messages are trained on. The state with the best prediction of
+held-out frames is kept; the truth is never seen.
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lobula.config.experiment import ExperimentConfig
+from lobula.data.recording import Recording
+from lobula.data.split import Split
+from lobula.data.streams import Streams
+from lobula.errors import DivergedError
+from lobula.models import CircuitGNN, Scales, message_function, registry
+from lobula.regression.held_out import held_out_error
+from lobula.regression.spline import SplineFit
+from lobula.training.alternate import alternate
+from lobula.training.checkpoint import load_checkpoint, save_checkpoint
+from lobula.training.monitor import Monitor
+from lobula.training.objectives import scaled_mse, total_loss
+from lobula.training.penalties import Penalties
+from lobula.training.phases import HeldCircuit, Phase, optimiser_for, plan
+from lobula.training.sampler import FramePool
+from lobula.training.schedules import warmup_cosine
+from lobula.training.warm_start import start_from_spline
+
+logger = logging.getLogger(__name__)
+
+Probe = Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]
+Progress = Callable[[int, int, dict[str, float]], None]
+REFIT_FRAMES = 8000
+
+
+def recording_scales(recording: Recording, target: str) -> tuple[Scales, np.ndarray]:
+    """Scales of the networks, and the (N,) variance of every neuron's target, from up to 4,000 training frames."""
+    split = recording["train"]
+    last = min(4000, split.n_targets(target))
+    voltage, y = split.voltage(0, last), split.target(target, 0, last)
+    variance = y.astype(np.float64).var(0)
+    return Scales(1.5 * float(voltage.std(dtype=np.float64)), float(np.sqrt(variance.mean()))), variance
+
+
+def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
+    """An untrained model for this recording."""
+    scales, _ = recording_scales(recording, config.training.target)
+    return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
+
+
+def train(
+    recording: Recording,
+    config: ExperimentConfig,
+    out: Path,
+    spline: SplineFit | None = None,
+    probe: Probe | None = None,
+    progress: Progress | None = None,
+) -> CircuitGNN:
+    """Trains, or goes on with the training that ``out`` holds, and returns the best model.
+
+    Args:
+        recording: split into train and validation.
+        config: sections `training` and `model`.
+        out: directory of checkpoint.pt, best.pt and metrics.csv.
+        spline: where a warm start begins.
+        probe: extra columns for metrics.csv, computed by the caller (scores against a truth this module cannot see).
+        progress: called with (step, total steps, latest numbers).
+
+    Raises:
+        DivergedError: if the loss leaves the finite numbers.
+    """
+    settings, wiring = config.training, recording.wiring
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    model = new_model(recording, config)
+    _, variance = recording_scales(recording, settings.target)
+    if settings.warm_start == "spline" and spline is not None:
+        start_from_spline(model, spline, wiring, recording["train"], Streams(settings.seed))
+    streams = Streams(settings.seed)
+    pool = FramePool(recording["train"], wiring, settings.target, streams, settings.batch_size)
+    loss_weight = torch.as_tensor(1.0 / (variance + 1e-2 * np.median(variance) + 1e-12), dtype=torch.float32)
+    trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress)
+    try:
+        trainer.resume()
+        for phase in trainer.phases:
+            trainer.run_phase(phase)
+    finally:
+        pool.close()
+    return load_model(recording, config, out)
+
+
+def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> CircuitGNN:
+    """The best model of a finished training."""
+    model = new_model(recording, config)
+    model.load_state_dict(load_checkpoint(out / "best.pt")["model"])
+    return model.eval()
+
+
+class _Trainer:
+    """State of one training, its steps and its checkpoints."""
+
+    def __init__(self, model, recording, config, pool, loss_weight, out, probe, progress) -> None:
+        self.model: CircuitGNN = model
+        self.recording: Recording = recording
+        self.config: ExperimentConfig = config
+        self.settings = config.training
+        self.pool: FramePool = pool
+        self.loss_weight = loss_weight
+        self.out: Path = out
+        self.probe, self.progress = probe, progress
+        self.phases = plan(self.settings)
+        self.total = sum(p.n_steps for p in self.phases)
+        self.monitor = Monitor(out / "metrics.csv", self.total, self.settings.validation_every)
+        self.penalties = Penalties(self.settings)
+        self.step = 0
+        self.best = float("inf")
+        self.held: HeldCircuit | None = None
+        self.optimiser: torch.optim.Adam | None = None
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def resume(self) -> None:
+        """Goes back to the last checkpoint, if there is one."""
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        saved = load_checkpoint(path)
+        self.model.load_state_dict(saved["model"])
+        self.step, self.best = saved["step"], saved["best"]
+        self.held = HeldCircuit(**saved["held"]) if saved["held"] else None
+        phase = next((p for p in self.phases if p.first <= self.step < p.first + p.n_steps), None)
+        if phase is not None and saved["optimiser"] is not None:
+            self.optimiser = optimiser_for(self.model, self.settings, phase)
+            self.optimiser.load_state_dict(saved["optimiser"])
+        self.monitor.rewind(self.step)
+        logger.info("training goes on at step %d of %d", self.step, self.total)
+
+    def checkpoint(self, mid_phase: bool) -> None:
+        """Writes everything that the next step depends on."""
+        save_checkpoint(
+            self.out / "checkpoint.pt",
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict() if mid_phase and self.optimiser else None,
+                "held": self.held.state() if self.held else None,
+                "step": self.step,
+                "best": self.best,
+            },
+        )
+
+    # ---------------------------------------------------------------- the loop
+
+    def run_phase(self, phase: Phase) -> None:
+        """All steps of a phase that are still to do, then a refit and its judgement."""
+        end = phase.first + phase.n_steps
+        if self.step >= end:
+            return
+        if self.optimiser is None:
+            self.optimiser = optimiser_for(self.model, self.settings, phase)
+        began = time.monotonic()
+        while self.step < end:
+            parts = self.train_step(phase)
+            self.step += 1
+            if self.monitor.is_due(self.step) or self.step == end:
+                self.report(phase, parts)
+            if self.step % self.settings.checkpoint_every == 0 and self.step < end:
+                self.checkpoint(mid_phase=True)
+        logger.info("phase %s: %d steps in %.1f s", phase.name, phase.n_steps, time.monotonic() - began)
+        self.judge(phase)
+        self.optimiser = None
+        self.checkpoint(mid_phase=False)
+
+    def train_step(self, phase: Phase) -> dict[str, torch.Tensor]:
+        """One optimiser step on one batch; returns the parts of the loss."""
+        assert self.optimiser is not None
+        batch = self.pool.batch(self.step)
+        factor = warmup_cosine(
+            self.step - phase.first, phase.n_steps, self.settings.warmup_fraction, self.settings.final_lr_fraction
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = factor * group["base_lr"]
+        if phase.held and self.held is not None:
+            prediction = self.held.predict(self.model, batch.voltage, batch.external)
+            loss, parts = scaled_mse(prediction, batch.target, self.held.weight)
+            penalties: dict[str, torch.Tensor] = {}
+        else:
+            prediction = self.model(batch.voltage, batch.external)
+            loss, parts = scaled_mse(prediction, batch.target, self.loss_weight)
+            penalties = self.penalties(self.model, batch.voltage)
+        total = total_loss(loss, penalties)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        self.optimiser.step()
+        return {"loss": total.detach(), **parts, **penalties}
+
+    def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:
+        """Writes a row of metrics.csv and moves the progress bar."""
+        numbers = {name: float(value.detach()) for name, value in parts.items()}
+        if not np.isfinite(numbers["loss"]):
+            raise DivergedError(
+                f"training: loss is {numbers['loss']} at step {self.step}; lower training.lr, training.lr_W or "
+                f"training.batch_size; the last checkpoint is in {self.out}"
+            )
+        if not phase.held:
+            self.penalties.watch(numbers, self.monitor.interval(self.step))
+        numbers["validation"] = self.validate(phase)
+        held = self.held.state() if phase.held and self.held else None
+        extra = self.probe(self.model, held) if self.probe else {}
+        self.monitor.write(self.step, phase.name, numbers, extra)
+        if self.progress:
+            self.progress(self.step, self.total, numbers)
+
+    @torch.no_grad()
+    def validate(self, phase: Phase, n_frames: int = 64) -> float:
+        """Loss on held-out frames, spread over the validation split."""
+        split: Split = self.recording["validation"]
+        weight = self.held.weight if phase.held and self.held else self.loss_weight
+        starts = np.linspace(0, split.n_targets(self.settings.target) - n_frames // 4, 4).astype(int)
+        losses = []
+        for start in np.maximum(starts, 0):
+            stop = min(start + n_frames // 4, split.n_targets(self.settings.target))
+            voltage = torch.from_numpy(split.voltage(start, stop))
+            rows = split.stimulus(start, stop)
+            external = torch.zeros_like(voltage) if rows is None else torch.from_numpy(self.recording.wiring.spread(rows))
+            y = torch.from_numpy(split.target(self.settings.target, start, stop))
+            held = self.held if phase.held else None
+            prediction = held.predict(self.model, voltage, external) if held else self.model(voltage, external)
+            losses.append(float(scaled_mse(prediction, y, weight)[0]))
+        return float(np.mean(losses))
+
+    def judge(self, phase: Phase) -> None:
+        """Refits the circuit and keeps the model if it predicts held-out frames best so far."""
+        wiring, target = self.recording.wiring, self.settings.target
+        steps = self.settings.gauss_newton_steps
+        circuit = alternate(self.model, self.recording["train"], wiring, target, steps, REFIT_FRAMES)
+        self.held = HeldCircuit.from_circuit(circuit)
+        error = held_out_error(circuit, message_function(self.model), self.recording["validation"], wiring, target)
+        logger.info("phase %s: held-out error after refit %.5f (best %.5f)", phase.name, error, self.best)
+        if error < self.best:
+            self.best = error
+            save_checkpoint(self.out / "best.pt", {"model": self.model.state_dict(), "step": self.step, "error": error})
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Rows of metrics.csv."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
