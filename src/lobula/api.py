@@ -32,7 +32,8 @@ def fit(
 ) -> Estimates:
     """Recovers a circuit from recorded activity.
 
-    .. math:: \\dot v_i = k_i v_i + c_i + q_i I_i + \\sum_j \\theta_{ij} g(v_j), \\quad \\tau = -1/k, V = -c/k, W = -\\theta/k
+    .. math:: \\dot v_i = k_i v_i + c_i + q_i I_i + \\sum_j \\theta_{ij} g(v_j), \\quad
+            \\tau = -1/k,\\ V = -c/k,\\ W = -\\theta/k
 
     Args:
         voltage: (T, N) recorded activity, one row per frame [a.u.].
@@ -42,7 +43,8 @@ def fit(
         cell_types: (N,) known cell types; they name a column of the result and set the number of clusters.
         method: "ridge" (known relu, seconds), "spline" (unknown message function, seconds to minutes), "gnn" (minutes).
         drift: (T, N) exact dv/dt, if it is known; fitted instead of the differences of the voltage.
-        **settings: config values by dotted or plain name of section `training`, e.g. ``seed=1``, ``**{"spline.n_knots": 60}``.
+        **settings: config values by dotted or plain name of section `training`, e.g. ``seed=1``,
+            ``**{"spline.n_knots": 60}``.
 
     Returns:
         Estimates with tables `edges` and `neurons` in original neuron ids.
@@ -88,8 +90,8 @@ def check_activity(voltage: np.ndarray, wiring: Wiring) -> None:
     if not finite.all():
         frame, neuron = (int(x) for x in np.argwhere(~finite)[0])
         raise NonFiniteError(
-            f"fit: voltage holds {int((~finite).sum())} NaN or infinite values, the first at frame {frame}, neuron {neuron}; "
-            "fill or cut them first"
+            f"fit: voltage holds {int((~finite).sum())} NaN or infinite values, the first at frame {frame}, "
+            f"neuron {neuron}; fill or cut them first"
         )
 
 

@@ -1,6 +1,7 @@
 """The stages, one after the other: simulate, train, recover, score, report.
 
-Each stage is a function from a config and a run directory to that run directory. A stage whose inputs are unchanged is skipped.
+Each stage is a function from a config and a run directory to that run directory. A stage whose inputs are unchanged is
+skipped.
 """
 
 import io
@@ -130,7 +131,9 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
                 _fit(name, recording, truth, config, out, bar)
 
 
-def _fit(name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar") -> None:
+def _fit(
+    name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar"
+) -> None:
     n_targets = recording["train"].n_targets(config.training.target)
     if name == "ridge":
         most = config.ridge.max_frames or n_targets
@@ -235,7 +238,10 @@ def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
 
 
 def _model_digest(config: ExperimentConfig, name: str) -> str:
-    sections = [*SIMULATION_SECTIONS, *{"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])]
+    sections = [
+        *SIMULATION_SECTIONS,
+        *{"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"]),
+    ]
     exclude = ("training.estimators",)
     return combined_digest(config.digest(*sections, exclude=exclude if name == "gnn" else ()), config.training.target)
 
@@ -247,7 +253,7 @@ def _clear(out: Path) -> None:
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -298,4 +304,4 @@ def _bar(name: str, progress: bool) -> Iterator[_Bar]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         shown = _Bar(bar, name)
         yield shown
-        bar.stop_task(shown._task)  # type: ignore[arg-type]
+        bar.stop_task(shown._task)

@@ -1,4 +1,4 @@
-"""A run directory as the stages leave it, made in a second: a real circuit, its activity, estimates with known errors."""
+"""A run directory as the stages leave it: a real circuit, its activity, and estimates with known errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,13 @@ from lobula.config import ExperimentConfig
 from lobula.connectome import Connectome, optic_lobe
 from lobula.data.atomic import atomic_write_json
 from lobula.data.estimates import Estimates
+from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.data.store import RecordingWriter
-from lobula.simulation import integrate
+from lobula.simulation import integrate, make_dynamics
+from lobula.simulation.truth import TruthWriter
+from lobula.training.checkpoint import save_checkpoint
+from lobula.training.run import new_model
 
 DT = 0.02
 ERRORS = {"ridge": 0.10, "spline": 0.04, "gnn": 0.07}  # relative error of the weights
@@ -49,7 +53,7 @@ def make_run(
             "description": "The fly's optic lobe at a small extent, with process noise .05.",
             "connectome": {"extent": extent},
             "simulation": {"n_frames": n_frames, "n_frames_validation": n_frames // 4, "n_frames_test": n_frames // 4},
-            "training": {"estimators": list(rungs)},
+            "training": {"estimators": list(rungs or ("ridge",))},
             "report": report or {},
         }
     )
@@ -64,12 +68,12 @@ def make_run(
         for rung, made in estimates.items():
             made.save(run / "estimates" / f"{rung}.zarr")
         if with_truth:
-            circuit.save(run / "truth.zarr")
+            TruthWriter.create(run / "truth.zarr", circuit, make_dynamics(circuit), {}, 1, "", measurement_noise=False)
         if with_scores:
             write_traces(run, circuit, estimates, voltage, stimulus)
             atomic_write_json(run / "scores.json", make_scores(estimates))
             if "gnn" in rungs:
-                write_training(run, circuit, rng)
+                write_training(run, rng)
         run.finish()
     return run
 
@@ -84,7 +88,7 @@ def write_recording(run: RunDir, circuit: Connectome, config: ExperimentConfig, 
         DT,
         planned,
         static={"u": circuit.u, "v": circuit.v},
-        columns=circuit.columns,
+        columns=circuit.column_positions,
     ) as writer:
         for split, n_frames in planned.items():
             stimulus = gratings(circuit.columns, n_frames, rng)
@@ -150,8 +154,8 @@ def write_traces(run: RunDir, circuit: Connectome, estimates: dict, voltage: np.
     np.savez(run / "traces.npz", **arrays)
 
 
-def write_training(run: RunDir, circuit: Connectome, rng: np.random.Generator) -> None:
-    """metrics.csv and update_curves.npz of the network."""
+def write_training(run: RunDir, rng: np.random.Generator) -> None:
+    """metrics.csv and an untrained network."""
     folder = run / "models" / "gnn"
     folder.mkdir(parents=True)
     step = np.r_[40:200:40, 200:3001:200, 3100:3501:100, 3600:4001:100]
@@ -168,10 +172,8 @@ def write_training(run: RunDir, circuit: Connectome, rng: np.random.Generator) -
     table |= {"tau_r2": 0.99 - 0.4 * decay, "loss": loss, "prediction": 0.9 * loss, "validation": 1.1 * loss}
     table |= {"g_phi_diff": np.where(step <= 3000, 1e-3 * decay + 1e-6, np.nan), "g_phi_norm": 1e-2 * decay + 1e-5}
     pd.DataFrame(table).to_csv(folder / "metrics.csv", index=False)
-    grid = np.linspace(-2, 3, 60)
-    drift = (circuit.v_rest - grid[:, None]) / circuit.tau
-    seen = np.abs(grid[:, None] - circuit.v_rest) < 0.8
-    np.savez(folder / "update_curves.npz", voltage=grid, dvdt=np.where(seen, drift, np.nan))
+    model = new_model(Recording.open(run / "recording.zarr"), run.config)
+    save_checkpoint(folder / "best.pt", {"model": model.state_dict(), "step": 4000, "error": 0.1})
 
 
 def make_scores(estimates: dict[str, Estimates]) -> dict:

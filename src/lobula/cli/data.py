@@ -10,11 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 import typer
 import zarr
-from rich.console import Console
 
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import EXIT_INPUT, say, session
-from lobula.cli.tables import plain_table
+from lobula.cli.tables import plain_table, terminal
 from lobula.data.run_dir import MANIFEST
 from lobula.data.zarr_format import read_chunk
 from lobula.errors import MissingInputError, StoreError
@@ -51,11 +50,6 @@ class ArrayFacts:
     n_inf: int
     n_damaged: int
 
-    @property
-    def is_sound(self) -> bool:
-        """Whether everything could be read and is finite."""
-        return not (self.n_nan or self.n_inf or self.n_damaged)
-
 
 @dataclass(frozen=True)
 class StoreFacts:
@@ -80,8 +74,8 @@ class StoreFacts:
 def inspect(path: DataPath, as_json: AsJson = False, debug: Debug = False) -> None:
     """Shapes, units, range, NaN and completeness of everything in a store; reads all of it once.
 
-    Exit status 2 if chunks are missing or damaged, or values are NaN or infinite. Frames that are still to be
-    simulated are no fault.
+    Exit status 2 if chunks are missing or damaged, or if a recording or a truth holds NaN or infinity. Frames that
+    are still to be simulated are no fault.
 
     Example:  [bold]lobula data inspect runs/fly-small/recording.zarr[/bold]
     """
@@ -91,7 +85,8 @@ def inspect(path: DataPath, as_json: AsJson = False, debug: Debug = False) -> No
             typer.echo(json.dumps(asdict(facts), indent=2, default=str))
         else:
             _print(facts)
-        bad = [array for array in facts.arrays if not array.is_sound]
+        must_be_finite = facts.kind in ("recording", "truth")  # an estimate of what cannot be known has infinite error
+        bad = [a for a in facts.arrays if a.n_damaged or (must_be_finite and a.n_nan + a.n_inf)]
         for array in bad:
             counts = f"{array.n_damaged} chunks damaged or missing, {array.n_nan} NaN, {array.n_inf} infinite"
             say(f"{path}: {array.name}: {counts}; expected none")
@@ -212,18 +207,17 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(facts: StoreFacts) -> None:
-    console = Console()
-    console.print(f"{facts.kind} {facts.path}", highlight=False, markup=False, soft_wrap=True)
+    typer.echo(f"{facts.kind} {facts.path}")
     for name, value in facts.attributes.items():
-        console.print(f"  {name}: {value}", highlight=False, markup=False, soft_wrap=True)
+        typer.echo(f"  {name}: {value}")
     for split, (written, planned) in facts.frames.items():
         state = "complete" if written == planned else "simulate again to complete it"
-        console.print(f"  {split}: {written:,} of {planned:,} frames, {state}", highlight=False)
+        typer.echo(f"  {split}: {written:,} of {planned:,} frames, {state}")
     rows = []
     for array in facts.arrays:
-        shape = " x ".join(f"{length:,}" for length in array.shape) or "one value"
-        axes = f" ({', '.join(array.dims)})" if array.dims else ""
+        dims = array.dims or ("",) * len(array.shape)
+        axes = (f"{length:,} {dim}".rstrip() for length, dim in zip(array.shape, dims, strict=True))
         span = "" if array.low is None or array.high is None else f"{array.low:.4g} .. {array.high:.4g}"
         faults = f"{array.n_nan + array.n_inf}" + (f", {array.n_damaged} chunks damaged" if array.n_damaged else "")
-        rows.append([array.name, f"{shape}{axes}", array.dtype, array.unit, span, faults])
-    console.print(plain_table(["array", "shape", "type", "unit", "range", "not finite"], rows))
+        rows.append([array.name, " x ".join(axes), array.dtype, array.unit, span, faults])
+    terminal().print(plain_table(["array", "shape", "type", "unit", "range", "not finite"], rows))

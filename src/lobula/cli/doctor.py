@@ -11,11 +11,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from lobula.cli.options import RUNS, AsJson, Debug
 from lobula.cli.session import EXIT_INPUT, say, session
-from lobula.cli.tables import plain_table, size
+from lobula.cli.tables import plain_table, size, terminal
 from lobula.connectome import Connectome
 from lobula.data import RunDir, Wiring
 from lobula.data.atomic import atomic_write_text
@@ -61,7 +60,7 @@ def doctor(out: Folder = RUNS, as_json: AsJson = False, debug: Debug = False) ->
             typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
         else:
             rows = [["ok" if check.is_fine else "NO", check.name, check.found] for check in checks]
-            Console().print(plain_table(["", "what", "found"], rows))
+            terminal().print(plain_table(["", "what", "found"], rows))
         bad = [check for check in checks if not check.is_fine]
         for check in bad:
             say(f"{check.name}: {check.found}; {check.advice}")

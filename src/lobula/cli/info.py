@@ -5,12 +5,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
-from lobula.cli.tables import plain_table
+from lobula.cli.tables import plain_table, terminal
 from lobula.config import load_config, params_doc, recipe_names
 from lobula.data.provenance import code_state, device_facts, versions
 
@@ -33,10 +31,8 @@ def params(section: Section = None, as_json: AsJson = False, debug: Debug = Fals
         if as_json:
             typer.echo(json.dumps([asdict(row) for row in rows], indent=2, default=str))
             return
-        lines = [
-            [row.path, escape(str(_shown(row.default))), row.unit, row.valid or row.kind, row.meaning] for row in rows
-        ]
-        Console().print(plain_table(["field", "default", "unit", "valid", "meaning"], lines))
+        lines = [[row.path, _shown(row.default), row.unit, row.valid or row.kind, row.meaning] for row in rows]
+        terminal().print(plain_table(["field", "default", "unit", "valid", "meaning"], lines))
 
 
 @info_app.command()
@@ -50,7 +46,7 @@ def recipes(as_json: AsJson = False, debug: Debug = False) -> None:
         if as_json:
             typer.echo(json.dumps(found, indent=2))
         else:
-            Console().print(plain_table(["recipe", "what for"], [list(row) for row in found.items()]))
+            terminal().print(plain_table(["recipe", "what for"], [list(row) for row in found.items()]))
 
 
 @info_app.command(name="versions")
@@ -65,7 +61,7 @@ def show_versions(as_json: AsJson = False, debug: Debug = False) -> None:
             typer.echo(json.dumps(facts, indent=2))
             return
         rows = [[name, _shown(value)] for part in facts.values() for name, value in part.items()]
-        Console().print(plain_table(["", ""], rows))
+        terminal().print(plain_table(["", ""], rows))
 
 
 def _shown(value: object) -> str:

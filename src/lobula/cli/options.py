@@ -58,7 +58,9 @@ class Experiment:
     out: Path
 
 
-def resolve(recipe: str | None, overrides: Sequence[str], out: Path | None, seed: int | None) -> Experiment:
+def resolve(
+    recipe: str | None, overrides: Sequence[str], out: Path | None, seed: int | None, may_begin: bool = True
+) -> Experiment:
     """The experiment that a command line describes.
 
     The config is that of `recipe`; without one, that of the run in `out`; without a run there, fly-small. `--seed`
@@ -66,14 +68,15 @@ def resolve(recipe: str | None, overrides: Sequence[str], out: Path | None, seed
 
     Raises:
         ConfigError: one line.
+        MissingInputError: if the command cannot begin a run, and nothing says which experiment a new one would be.
     """
     source: str | Path = DEFAULT_RECIPE if recipe is None else recipe
     is_run = recipe is not None and (Path(recipe) / MANIFEST).is_file()
     if is_run:
         source = Path(str(recipe)) / CONFIG
         out = Path(str(recipe)) if out is None else out
-    elif recipe is None and out is not None and (out / MANIFEST).is_file():
-        source = out / CONFIG
+    elif recipe is None and out is not None and ((out / MANIFEST).is_file() or not may_begin):
+        source = RunDir.existing(out) / CONFIG
     seeds = [] if seed is None else [f"simulation.seed={seed}", f"training.seed={seed}"]
     config = load_config(source, [*seeds, *overrides])
     out = RUNS / config.name if out is None else out

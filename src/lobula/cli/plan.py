@@ -14,19 +14,22 @@ from lobula.data import Recording, Wiring
 from lobula.data.layout import recording_bytes
 from lobula.data.zarr_format import CHUNK_FRAMES
 
-# Seconds per unit of work, measured on two cores of a 2.x GHz server at extents 1, 3 and 8; another machine is off by a
-# common factor of one half to two. Q = sum over neurons of (in-degree + 3)^2, the size of all Gram matrices.
-SIMULATE_FRAME, SIMULATE_FRAME_EDGE = 2.5e-4, 3.5e-9
-GRAM_FRAME_Q = 1.1e-10
-SOLVE_Q = 2.0e-7
-CURVE_FRAME_EDGE = 1.1e-7
-STEP, STEP_ROW, STEP_EDGE = 4e-3, 5e-7, 2e-8
-REPORT, REPORT_NEURON = 20.0, 1e-4
+# Seconds per unit of work, measured on two cores at extents 1, 3 and 8. Another machine is off by a common factor, and
+# estimators that converge early are faster. Q = sum over neurons of (in-degree + 3)^2, the size of all Gram matrices.
+SIMULATE_FRAME, SIMULATE_FRAME_EDGE = 1e-4, 2e-9
+GRAM_FRAME_NEURON, GRAM_FRAME_Q = 3e-8, 5e-11
+SOLVE_NEURON, SOLVE_Q = 4e-4, 1e-7
+CURVE_FRAME_EDGE = 2.5e-8
+MESSAGE_FRAME_NEURON = 3.5e-7  # of the default network, forwards
+STEP, STEP_NEURON, STEP_EDGE = 4e-3, 3e-6, 2e-8  # the latter two per frame of the batch
+TYPES_NEURON = 4e-4  # clustering
+SCORE_FRAME_NEURON = 7e-7
+REPORT, REPORT_NEURON = 15.0, 1e-3
 
-SAMPLED_EQUATIONS = 1_500  # neurons whose equations decide a curve
+SAMPLED_EQUATIONS = 1_500  # neurons whose equations decide the curve of the gnn
 JUDGE_FRAMES = 8_000  # of the refit after every phase of the gnn
 ALTERNATION_FRAMES = 3_000  # of each Gauss-Newton step of the gnn
-SCORE_FRAMES = 2_000
+SCORE_FRAMES = 2_000  # one step ahead
 
 LIBRARIES_BYTES = 5e8
 POOL_BYTES = 2**30  # decoded chunks that training draws frames from
@@ -108,41 +111,53 @@ def make_plan(config: ExperimentConfig, out: Path, stages: Sequence[str]) -> Pla
 
 def _seconds(config: ExperimentConfig, wiring: Wiring, n_frames: dict[str, int]) -> dict[str, float]:
     """Expected time of every stage [s]."""
-    ridge = _regression(wiring, _at_most(config.ridge.max_frames, n_frames["train"]))
-    fits = {"ridge": ridge, "spline": _spline(config, wiring, n_frames["train"]), "gnn": _gnn(config, wiring)}
-    refit = _regression(wiring, _at_most(config.recovery.max_frames, n_frames["train"]))
-    rungs = config.training.estimators
+    n, rungs, n_train = wiring.n_neurons, config.training.estimators, n_frames["train"]
+    ridge = _regression(wiring, _at_most(config.ridge.max_frames, n_train))
+    fits = {"ridge": ridge, "spline": _spline(config, wiring, n_train), "gnn": _gnn(config, wiring, n_train)}
+    refit = _message_regression(config, wiring, _at_most(config.recovery.max_frames, n_train))
+    n_scored = SCORE_FRAMES + config.scoring.rollout_steps * config.scoring.n_rollouts
     return {
         "simulate": sum(n_frames.values()) * (SIMULATE_FRAME + SIMULATE_FRAME_EDGE * wiring.n_edges),
         "train": sum(fits[name] for name in rungs),
-        "recover": refit * ("gnn" in rungs) + 1.0,
-        "score": ridge * config.scoring.ceiling + len(rungs) * SCORE_FRAMES * SIMULATE_FRAME_EDGE * wiring.n_edges,
-        "report": REPORT + REPORT_NEURON * wiring.n_neurons,
+        "recover": len(rungs) * TYPES_NEURON * n + refit * ("gnn" in rungs),
+        "score": ridge * config.scoring.ceiling + len(rungs) * n_scored * SCORE_FRAME_NEURON * n,
+        "report": REPORT + REPORT_NEURON * n,
     }
 
 
-def _regression(wiring: Wiring, n_frames: int) -> float:
-    return _gram_size(wiring.in_degree) * (n_frames * GRAM_FRAME_Q + SOLVE_Q)
+def _regression(wiring: Wiring, n_frames: int, n_equations: int | None = None) -> float:
+    """Evidence ridge for all neurons, or for a sample of them."""
+    n, q = wiring.n_neurons, _gram_size(wiring.in_degree)
+    share = 1.0 if n_equations is None else min(1.0, n_equations / max(n, 1))
+    return share * (n_frames * (GRAM_FRAME_NEURON * n + GRAM_FRAME_Q * q) + SOLVE_NEURON * n + SOLVE_Q * q)
 
 
-def _sampled(wiring: Wiring, n_frames: int) -> float:
-    """One round on the sampled equations: circuit and curve."""
-    share = min(1.0, SAMPLED_EQUATIONS / max(wiring.n_neurons, 1))
-    return share * (_regression(wiring, n_frames) + n_frames * CURVE_FRAME_EDGE * wiring.n_edges)
+def _message_regression(
+    config: ExperimentConfig, wiring: Wiring, n_frames: int, n_equations: int | None = None
+) -> float:
+    """The same with the messages of the network, which are computed for every neuron."""
+    size = config.model.n_layers * config.model.hidden_dim**2 / (3 * 64**2)
+    return n_frames * MESSAGE_FRAME_NEURON * size * wiring.n_neurons + _regression(wiring, n_frames, n_equations)
 
 
 def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
-    rounds = config.spline.n_rounds * _sampled(wiring, _at_most(config.spline.curve_frames, n_train))
-    return rounds + _regression(wiring, _at_most(config.spline.max_frames, n_train))
+    settings, n = config.spline, max(wiring.n_neurons, 1)
+    n_frames = _at_most(settings.curve_frames, n_train)
+    curve = min(1.0, settings.curve_neurons / n) * n_frames * CURVE_FRAME_EDGE * wiring.n_edges
+    rounds = settings.n_rounds * (_regression(wiring, n_frames, settings.curve_neurons) + curve)
+    return rounds + _regression(wiring, _at_most(settings.max_frames, n_train))
 
 
-def _gnn(config: ExperimentConfig, wiring: Wiring) -> float:
+def _gnn(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     settings, model = config.training, config.model
-    hidden = (model.n_layers * model.hidden_dim + model.n_layers_update * model.hidden_dim_update) / 384
-    step = STEP + settings.batch_size * (STEP_ROW * hidden * wiring.n_neurons + STEP_EDGE * wiring.n_edges)
-    n_phases = 1 + settings.rounds
-    judging = settings.gauss_newton_steps * _sampled(wiring, ALTERNATION_FRAMES) + _regression(wiring, JUDGE_FRAMES)
-    return (settings.n_steps + settings.rounds * settings.round_steps) * step + n_phases * judging
+    size = (model.n_layers * model.hidden_dim**2 + model.n_layers_update * model.hidden_dim_update**2) / (6 * 64**2)
+    step = STEP + settings.batch_size * (STEP_NEURON * size * wiring.n_neurons + STEP_EDGE * wiring.n_edges)
+    n_frames = min(n_train, ALTERNATION_FRAMES)
+    gauss_newton = 2 * _message_regression(config, wiring, n_frames, SAMPLED_EQUATIONS)  # the step and its trial
+    judging = settings.gauss_newton_steps * gauss_newton
+    judging += _message_regression(config, wiring, min(n_train, JUDGE_FRAMES))
+    n_steps = settings.n_steps + settings.rounds * settings.round_steps
+    return n_steps * step + (1 + settings.rounds) * judging
 
 
 def _memory(config: ExperimentConfig, wiring: Wiring, n_train: int, stages: Sequence[str]) -> float:

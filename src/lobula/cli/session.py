@@ -3,6 +3,7 @@
 import errno
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ EXIT_BUG = 1
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_FOR_USERS = "Sparse (CSR tensor support|invariant checks)"  # torch, on every first use
 
 
 class _StderrHandler(logging.Handler):
@@ -41,7 +43,9 @@ def session(debug: bool = False, quiet: bool = False, verbose: bool = False) -> 
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=_NOT_FOR_USERS, category=UserWarning)
+            yield
     except KeyboardInterrupt:
         say("interrupted; run the same command again to go on")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -1,19 +1,19 @@
 """`lobula run` and the commands of its stages."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from lobula import pipeline
 from lobula.cli.options import AsJson, Debug, DryRun, Experiment, Force, Out, Quiet, Recipe, Seed, Set, Verbose, resolve
 from lobula.cli.plan import make_plan
 from lobula.cli.session import session
-from lobula.cli.tables import plan_table, score_table
+from lobula.cli.tables import plan_table, score_table, terminal
 from lobula.data.run_dir import RunDir
 
 
@@ -38,11 +38,13 @@ class StageCommand:
         name: of the stage and of the command; "run" is all stages.
         help: with an example.
         call: (experiment, force, progress) -> Outcome.
+        may_begin: whether it needs nothing from earlier stages.
     """
 
     name: str
     help: str
     call: Callable[[Experiment, bool, bool], Outcome]
+    may_begin: bool = False
 
 
 def _run(experiment: Experiment, force: bool, progress: bool) -> Outcome:
@@ -51,15 +53,18 @@ def _run(experiment: Experiment, force: bool, progress: bool) -> Outcome:
 
 
 def _simulate(experiment: Experiment, force: bool, progress: bool) -> Outcome:
-    return Outcome(pipeline.simulate(experiment.config, experiment.out, force=force, progress=progress))
+    pipeline.simulate(experiment.config, experiment.out, force=force, progress=progress)
+    return Outcome(Path(experiment.config.simulation.recording or experiment.out / "recording.zarr"))
 
 
 def _train(experiment: Experiment, force: bool, progress: bool) -> Outcome:
-    return Outcome(pipeline.train(experiment.config, experiment.out, force=force, progress=progress))
+    pipeline.train(experiment.config, experiment.out, force=force, progress=progress)
+    return Outcome(experiment.out / "models")
 
 
 def _recover(experiment: Experiment, force: bool, progress: bool) -> Outcome:
-    return Outcome(pipeline.recover(experiment.config, experiment.out, force=force, progress=progress))
+    pipeline.recover(experiment.config, experiment.out, force=force, progress=progress)
+    return Outcome(experiment.out / "estimates")
 
 
 def _score(experiment: Experiment, force: bool, progress: bool) -> Outcome:
@@ -85,6 +90,7 @@ STAGES = (
             "lobula run fly-small --seed 1 --out runs/seed-1",
         ),
         _run,
+        may_begin=True,
     ),
     StageCommand(
         "simulate",
@@ -94,6 +100,7 @@ STAGES = (
             "lobula simulate fly-small --set simulation.process_noise=0.5 --out runs/noisy",
         ),
         _simulate,
+        may_begin=True,
     ),
     StageCommand(
         "train",
@@ -150,11 +157,11 @@ def stage_command(stage: StageCommand) -> Callable[..., None]:
         debug: Debug = False,
     ) -> None:
         with session(debug, quiet, verbose):
-            experiment = resolve(recipe, overrides or (), out, seed)
+            experiment = resolve(recipe, overrides or (), out, seed, may_begin=stage.may_begin)
             if dry_run:
                 _print_plan(experiment, stage.name, as_json)
             else:
-                outcome = stage.call(experiment, force, not quiet)
+                outcome = stage.call(experiment, force, sys.stderr.isatty() and not quiet)
                 _print_outcome(experiment, stage.name, outcome, as_json)
 
     return command
@@ -166,7 +173,7 @@ def _print_plan(experiment: Experiment, command: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(plan.to_dict(), indent=2))
     else:
-        Console().print(plan_table(plan))
+        terminal().print(plan_table(plan))
 
 
 def _print_outcome(experiment: Experiment, command: str, outcome: Outcome, as_json: bool) -> None:
@@ -176,5 +183,5 @@ def _print_outcome(experiment: Experiment, command: str, outcome: Outcome, as_js
         typer.echo(json.dumps(facts if outcome.scores is None else facts | {"scores": outcome.scores}, indent=2))
         return
     if outcome.scores is not None:
-        Console().print(score_table(outcome.scores))
+        terminal().print(score_table(outcome.scores))
     typer.echo(str(outcome.path))

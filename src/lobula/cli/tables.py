@@ -1,12 +1,17 @@
 """Tables on the terminal."""
 
+import sys
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lobula.cli.plan import Plan
 from lobula.report.tables import duration, number
 
+PIPE_WIDTH = 120
 _RUNGS = ("ridge", "spline", "gnn", "ceiling")
 _ROWS = (
     ("W fit R²", ("W", "fit_r2")),
@@ -25,8 +30,8 @@ _ROWS = (
 
 def score_table(scores: dict[str, Any]) -> Table:
     """Scores of every estimator beside the ceiling; rows that nobody has are left out."""
-    columns = [name for name in _RUNGS if name in scores]
-    table = Table(title=f"target: {scores.get('target', 'unknown')}", title_justify="left")
+    columns = [name for name in _RUNGS if isinstance(scores.get(name), dict)]
+    table = Table(title=f"target: {scores.get('target', 'unknown')}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right")
@@ -39,7 +44,7 @@ def score_table(scores: dict[str, Any]) -> Table:
 
 def plan_table(plan: Plan) -> Table:
     """What a command would do, and what that takes."""
-    table = Table(title=f"{plan.name} in {plan.out}", title_justify="left", show_header=False)
+    table = Table(title=f"{plan.name} in {plan.out}", title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("neurons N", f"{plan.n_neurons:,}")
@@ -55,14 +60,19 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def plain_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> Table:
+def plain_table(columns: list[str], rows: list[list[str]]) -> Table:
     """Rows of text."""
-    table = Table(title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table
+
+
+def terminal() -> Console:
+    """Where tables go: stdout, 120 columns wide if it is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def size(n_bytes: float) -> str:

@@ -27,7 +27,7 @@ class TrainingConfig(Section):
         "observed", "what is fitted: recorded difference or exact dv/dt", role="block_only"
     )
     n_steps: int = param(
-        3_000, "optimiser steps of the first phase", ge=1, scale="log", role="tunable", search=(500, 50_000)
+        800, "optimiser steps of the first phase", ge=1, scale="log", role="tunable", search=(500, 50_000)
     )
     batch_size: int = param(8, "frames per step", unit="frames", ge=1, scale="log", role="tunable", search=(1, 64))
     lr: float = param(
@@ -70,10 +70,10 @@ class TrainingConfig(Section):
         2, "alternations of refit and further training of g", ge=0, le=20, role="tunable", search=(0, 4)
     )
     round_steps: int = param(
-        500, "optimiser steps per alternation", ge=1, scale="log", role="tunable", search=(100, 5_000)
+        300, "optimiser steps per alternation", ge=1, scale="log", role="tunable", search=(100, 5_000)
     )
     gauss_newton_steps: int = param(
-        4, "Gauss-Newton steps on the last layer of g after each phase", ge=0, le=50, role="tunable", search=(0, 10)
+        3, "Gauss-Newton steps on the last layer of g after each phase", ge=0, le=50, role="tunable", search=(0, 10)
     )
     validation_every: int = param(200, "steps between validations", ge=1)
     checkpoint_every: int = param(200, "steps between checkpoints", ge=1)

@@ -21,10 +21,11 @@ class Estimates:
     r"""A recovered circuit: dv_i/dt = k_i v_i + c_i + q_i I_i + sum_j theta_ij g_j(v_j).
 
     Attributes:
-        edges: one row per edge, in the order of the wiring: pre, post (original ids), weight [a.u.], stderr, resolution (1 = determined
+        edges: one row per edge, in the order of the wiring: pre, post (original ids), weight [a.u.], stderr,
+            resolution (1 = determined
             by the data, 0 = by the prior), identifiable.
-        neurons: one row per neuron: id, tau [s], v_rest [a.u.], residual_std [a.u./s], cluster (-1 = not clustered), embedding_0...
-        dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,).
+        neurons: one row per neuron: id, tau [s], v_rest [a.u.], residual_std [a.u./s], cluster (-1 = not clustered),
+        embedding_0... dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,).
         curve_voltage: (K,) voltages of the message curves [a.u.].
         curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron.
         wiring: the graph of the fit.
@@ -73,7 +74,8 @@ class Estimates:
             n_steps: number of steps T where there is no stimulus.
 
         Returns:
-            (T, N) or (R, T, N) voltage after each step [a.u.]; a rollout that leaves the finite numbers stays at its last value.
+            (T, N) or (R, T, N) voltage after each step [a.u.]; a rollout that leaves the finite numbers stays at its
+            last value.
         """
         v = np.atleast_2d(np.asarray(v0, dtype=np.float64))
         if v.shape[-1] != self.wiring.n_neurons:
@@ -128,12 +130,12 @@ class Estimates:
             group = zarr.open_group(path, mode="r", zarr_format=3)
             facts = json.loads(str(group.attrs["facts"]))
             tables = {
-                name: pd.DataFrame({c: group[f"{name}/{c}"][:] for c in group[name].attrs["columns"]})  # type: ignore[union-attr,index]
+                name: pd.DataFrame({c: group[f"{name}/{c}"][:] for c in group[name].attrs["columns"]})
                 for name in ("edges", "neurons")
             }
-            dynamics = {name: group[f"dynamics/{name}"][:] for name in ("k", "c", "q", "theta")}  # type: ignore[index]
-            curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}  # type: ignore[index]
-            wiring = Wiring.load(group["wiring"])  # type: ignore[arg-type]
+            dynamics = {name: group[f"dynamics/{name}"][:] for name in ("k", "c", "q", "theta")}
+            curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}
+            wiring = Wiring.load(group["wiring"])
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise StoreError(
                 f"estimates: {path} is truncated or not written by lobula ({type(error).__name__}); run recover again"

@@ -46,13 +46,13 @@ def message_curves(
         if visited is not None:
             axes.axvspan(*visited, color=style.shade, lw=0, zorder=0, label="visited voltages")
         if true is not None:
-            axes.plot(*true, color=style.ink, lw=2.6 * style.line, alpha=0.28, label="true", solid_capstyle="round")
+            axes.plot(*true, color=style.ink, lw=style.broad, alpha=0.28, label="true", solid_capstyle="round")
             rows.append(_curve_rows("true", *true))
-        for name, (voltage, message) in curves.items():
+        for i, (name, (voltage, message)) in enumerate(curves.items()):
             low, middle, high = _band(message)
             if message.ndim == 2:
                 axes.fill_between(voltage, low, high, color=style.colour(name), alpha=0.18, lw=0)
-            axes.plot(voltage, middle, color=style.colour(name), label=name)
+            axes.plot(voltage, middle, color=style.colour(name), **style.nested(i), label=name)
             rows.append(_curve_rows(name, voltage, middle, low, high))
         table = pd.concat(rows, ignore_index=True)
         if visited is not None:
@@ -74,13 +74,13 @@ def update_curves(
     tau: np.ndarray | None = None,
     estimator: str = "gnn",
 ) -> tuple[Figure, pd.DataFrame]:
-    r"""The learned update :math:`f(v, a_i, 0, 0)` of every neuron over the voltages that it visits.
+    r"""The learned update of every neuron over the voltages that it visits, messages and input held.
 
-    A neuron of the graded circuit is a straight line of slope -1/tau that crosses zero at its resting potential.
+    In the graded circuit every neuron is a straight line of slope -1/tau.
 
     Args:
         voltage: (K,) shared voltages, or (K, N) each neuron's own [a.u.].
-        drift: (K, N) dv/dt without messages and input, NaN where a neuron never is [a.u./s].
+        drift: (K, N) dv/dt, NaN where a neuron never is [a.u./s].
         style: the look.
         tau: (N,) recovered time constants that colour the curves [s].
         estimator: whose curves; decides the colour where there is no tau.
@@ -106,7 +106,7 @@ def update_curves(
         axes.add_collection(lines)
         axes.axhline(0, color=style.ink, lw=style.thin, dashes=(5, 3))
         axes.set(xlim=robust_limits(x, share=0.995), ylim=robust_limits(y, share=0.995))
-        axes.set(xlabel="voltage [a.u.]", ylabel="dv/dt without input [a.u./s]")
+        axes.set(xlabel="voltage [a.u.]", ylabel="dv/dt [a.u./s]")
     table = pd.DataFrame({"neuron": np.repeat(shown, len(x)), "voltage": x.T.ravel(), "dvdt": y.T.ravel()})
     return figure, table.dropna(ignore_index=True)
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
 
 from lobula.figures.style import FigureStyle
 
@@ -17,17 +18,17 @@ _RASTER_HEXAGONS = 400  # of one sheet, all moments together
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Values on the hexagonal grid at a few moments.
+    """Values on a grid of columns at a few moments.
 
     Attributes:
         name: what is shown.
-        columns: (H, 2) axial coordinates (u, v).
+        positions: (H, 2) x to the right and y down, in any unit.
         values: (F, H) one row per moment.
         signed: drawn around zero in two colours; else from black (lowest) to white (highest).
     """
 
     name: str
-    columns: np.ndarray
+    positions: np.ndarray
     values: np.ndarray
     signed: bool = False
 
@@ -41,7 +42,7 @@ def hexagonal_eye(time: np.ndarray, sheets: Sequence[Sheet], style: FigureStyle)
         style: the look.
 
     Returns:
-        The figure, and a long table: sheet, time, u, v, value.
+        The figure, and a long table: sheet, time, x, y, value.
     """
     cell = style.wide / max(len(time), 4)
     with style.applied():
@@ -55,17 +56,17 @@ def hexagonal_eye(time: np.ndarray, sheets: Sequence[Sheet], style: FigureStyle)
     return figure, pd.concat([_rows(sheet, time) for sheet in sheets], ignore_index=True)
 
 
-def hexagon_centres(columns: np.ndarray) -> np.ndarray:
-    """(H, 2) centres x, y of columns (H, 2) in axial coordinates; neighbours are 1 apart, u points down."""
-    u, v = np.asarray(columns, float).T
-    return np.column_stack([np.sqrt(3) / 2 * v, -(u + v / 2)])
+def hexagon_centres(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """(H, 2) positions x, y of columns in axial coordinates (H,); neighbours are 1 apart."""
+    return np.column_stack([np.sqrt(3) / 2 * v, u + v / 2])
 
 
 def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> None:
     angles = np.deg2rad(np.arange(0, 360, 60))
-    corners = np.column_stack([np.cos(angles), np.sin(angles)]) / np.sqrt(3)
-    centres = hexagon_centres(sheet.columns)
-    hexagons = PolyCollection(list(centres[:, None] + corners), lw=0.35 * style.thin, edgecolor=style.rule)
+    centres = sheet.positions - (sheet.positions.min(axis=0) + sheet.positions.max(axis=0)) / 2
+    pitch = float(np.median(cKDTree(centres).query(centres, k=2)[0][:, 1])) if len(centres) > 1 else 1.0
+    corners = np.column_stack([np.cos(angles), np.sin(angles)]) * pitch / np.sqrt(3)
+    hexagons = PolyCollection(list(centres[:, None] + corners), lw=style.hair, edgecolor=style.rule)
     hexagons.set_rasterized(sheet.values.size > _RASTER_HEXAGONS)
     top = float(np.nanmax(np.abs(sheet.values))) if sheet.values.size else 1.0
     low = -top if sheet.signed else float(np.nanmin(sheet.values))
@@ -73,14 +74,14 @@ def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> N
     hexagons.set(array=values, norm=Normalize(low, high if high > low else low + 1.0))
     hexagons.set_cmap(style.signed_map if sheet.signed else style.luminance_map)
     axes.add_collection(hexagons)
-    reach = np.abs(centres).max(axis=0) + 0.7
-    axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]), aspect="equal", xticks=[], yticks=[])
+    reach = np.abs(centres).max(axis=0) + 0.7 * pitch
+    axes.set(xlim=(-reach[0], reach[0]), ylim=(reach[1], -reach[1]), aspect="equal", xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
 def _rows(sheet: Sheet, time: np.ndarray) -> pd.DataFrame:
     n_frames, n_columns = sheet.values.shape
-    u, v = (np.tile(sheet.columns[:, axis], n_frames) for axis in (0, 1))
+    x, y = (np.tile(sheet.positions[:, axis], n_frames) for axis in (0, 1))
     moments = np.repeat(time, n_columns)
-    return pd.DataFrame({"sheet": sheet.name, "time": moments, "u": u, "v": v, "value": sheet.values.ravel()})
+    return pd.DataFrame({"sheet": sheet.name, "time": moments, "x": x, "y": y, "value": sheet.values.ravel()})

@@ -39,11 +39,11 @@ def rollout_traces(
     with style.applied():
         figure, grid = style.panels(style.wide, 0.55 + 0.46 * n)
         axes: Axes = grid[0, 0]
-        truth = axes.plot(time, (true - low) / span + base, color=style.ink, lw=2.6 * style.line, alpha=0.22)
+        truth = axes.plot(time, (true - low) / span + base, color=style.ink, lw=style.broad, alpha=0.22)
         truth[0].set_label("true")
-        for estimator, voltage in rolled.items():
+        for i, (estimator, voltage) in enumerate(rolled.items()):
             inside = np.where(np.isfinite(voltage), np.clip((voltage - low) / span, -0.25, 1.25), np.nan)
-            lines = axes.plot(time, inside + base, color=style.colour(estimator), lw=0.65 * style.line)
+            lines = axes.plot(time, inside + base, color=style.colour(estimator), **style.nested(i, 0.8))
             lines[0].set_label(estimator)
         axes.set(xlabel="time since the start of the rollout [s]", xlim=(time[0], time[-1]))
         axes.set(ylim=(-0.35, base[0] + 1.35), yticks=base + 0.5, yticklabels=list(names))
@@ -73,8 +73,8 @@ def rollout_error(
     with style.applied():
         figure, grid = style.panels(style.half, 0.72 * style.half)
         axes: Axes = grid[0, 0]
-        for estimator, error in errors.items():
-            axes.plot(time, error, color=style.colour(estimator), label=estimator)
+        for i, (estimator, error) in enumerate(errors.items()):
+            axes.plot(time, error, color=style.colour(estimator), **style.nested(i), label=estimator)
         axes.set(xlabel="horizon [s]", ylabel="RMSE over neurons [a.u.]", xlim=(time[0], time[-1]))
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")

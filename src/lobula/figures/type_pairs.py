@@ -35,7 +35,7 @@ def weights_by_type(
         for axes, (title, values) in zip(grid[0], means.items(), strict=True):
             image = axes.imshow(values, norm=norm, cmap=style.signed_map, interpolation="nearest")
             _name_types(axes, names, style)
-            axes.set_title(title, color=style.rungs.get(title, style.ink))
+            axes.set_title(title, y=1.0, color=style.rungs.get(title, style.ink))
         bar = figure.colorbar(image, ax=list(grid[0]), label="mean weight [a.u.]", shrink=0.6, pad=0.01)
         bar.outline.set_visible(False)
         style.tidy(bar.ax)
@@ -119,10 +119,13 @@ def _pair_table(
 
 
 def _name_types(axes: Axes, names: Sequence[str], style: FigureStyle) -> None:
+    """Names at the ticks; the labels sit at fixed places, since to find them from 65 tick labels takes long."""
     places = np.arange(len(names))
     axes.set(xlabel="from", ylabel="to", xticks=places, yticks=places, xticklabels=names, yticklabels=names)
     size = style.tiny if len(names) > 24 else style.small
     axes.tick_params(length=0, pad=1.5, labelsize=size)
     axes.tick_params(axis="x", rotation=90)
+    axes.xaxis.set_label_coords(0.5, -0.1)
+    axes.yaxis.set_label_coords(-0.1, 0.5)
     for spine in axes.spines.values():
         spine.set_visible(False)

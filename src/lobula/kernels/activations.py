@@ -1,6 +1,6 @@
 """Message functions by name: what a simulator may use as the truth, and what the ridge rung may assume."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -42,7 +42,7 @@ def squared(v: np.ndarray) -> np.ndarray:
     return np.where(r < 1, r * r, 2 * r - 1)
 
 
-ACTIVATIONS = MappingProxyType(
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
     {
         "relu": relu,
         "softplus": softplus,

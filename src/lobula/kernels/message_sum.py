@@ -2,14 +2,20 @@ r"""The one hot operation: messages summed over the inputs of every neuron.
 
 .. math:: m_{bi} = \sum_{e:\, post(e)=i} W_e\, h_{b,\,pre(e)}
 
-as a sparse matrix product with its own gradients: dh is the product with the transpose, dW a sampled dense product. The message
-function is evaluated once per neuron before it, never once per edge.
+as a sparse matrix product with its own gradients: dh is the product with the transpose, dW a sampled dense product.
+The message function is evaluated once per neuron before it, never once per edge.
 """
+
+import warnings
 
 import torch
 from torch import Tensor
 
 from lobula.data.wiring import Wiring
+
+with warnings.catch_warnings():  # torch says once per process that CSR is young; the tests hold it to a dense product
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 0], torch.zeros(0, dtype=torch.int64), torch.zeros(0), (1, 1), check_invariants=False)
 
 
 class SparsePattern:

@@ -19,8 +19,8 @@ def cluster_scores(true: np.ndarray, cluster: np.ndarray, seed: int = 0) -> dict
         "ari": float(adjusted_rand_score(true, cluster)),
         "nmi": float(normalized_mutual_info_score(true, cluster)),
         "chance_accuracy": hungarian_accuracy(true, shuffled),
-        "n_clusters": int(len(np.unique(cluster))),
-        "n_types": int(len(np.unique(true))),
+        "n_clusters": len(np.unique(cluster)),
+        "n_types": len(np.unique(true)),
     }
 
 

@@ -12,7 +12,8 @@ def pearson(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def explained(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(N,) fraction of the variance over time that is explained (FEVE without a noise ceiling); NaN for a constant neuron."""
+    """(N,) fraction of the variance over time that is explained (FEVE without a noise ceiling); NaN for a constant
+    neuron."""
     variance = true.var(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > 1e-12, 1 - ((true - predicted) ** 2).mean(0) / variance, np.nan)
@@ -23,6 +24,12 @@ def summary(true: np.ndarray, predicted: np.ndarray, prefix: str) -> dict[str, f
     true, predicted = np.asarray(true, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     return {
         f"{prefix}_rmse": float(np.sqrt(np.mean((true - predicted) ** 2))),
-        f"{prefix}_pearson": float(np.nanmedian(pearson(true, predicted))),
-        f"{prefix}_fraction_explained": float(np.nanmedian(explained(true, predicted))),
+        f"{prefix}_pearson": _median(pearson(true, predicted)),
+        f"{prefix}_fraction_explained": _median(explained(true, predicted)),
     }
+
+
+def _median(values: np.ndarray) -> float:
+    """Median of what is finite; NaN if nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")

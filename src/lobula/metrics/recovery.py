@@ -8,9 +8,9 @@ import numpy as np
 def compare(true: np.ndarray, learned: np.ndarray, outlier_threshold: float = 5.0) -> dict[str, Any]:
     """Agreement of two arrays of values.
 
-    ``r2`` is measured against y = x; ``fit_r2`` against the best line learned ~ true (blind to scale and sign, as published
-    tables report), so it always comes with ``slope``. Non-finite values and outliers (absolute error above the threshold) are
-    counted; outliers are kept in r2, rmse and slope, and left out of ``fit_r2_no_outliers`` only.
+    ``r2`` is measured against y = x; ``fit_r2`` against the best line learned ~ true (blind to scale and sign, as
+    published tables report), so it always comes with ``slope``. Non-finite values and outliers (absolute error above
+    the threshold) are counted; outliers are kept in r2, rmse and slope, and left out of ``fit_r2_no_outliers`` only.
     """
     true, learned = np.asarray(true, dtype=np.float64), np.asarray(learned, dtype=np.float64)
     finite = np.isfinite(learned)

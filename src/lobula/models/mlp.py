@@ -1,6 +1,7 @@
 """A multilayer perceptron over neurons: scalar inputs that vary in time, an embedding that does not."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class NodeMLP(nn.Module):
         self.scalars = nn.Linear(n_scalars, width, bias=False)
         self.embedding = nn.Linear(embedding_dim, width)
         sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = ACTIVATIONS[activation]()
         self._initialise(n_scalars + embedding_dim, generator, embedding_scale)
 

@@ -1,9 +1,9 @@
 r"""What the data cannot fix, fixed by convention: scale and offset of the messages.
 
-Messages, weights and resting potentials may trade: (g, W, V) and (s g + b, W/s, V - ...) predict the same. Every neuron's
-messages are compared with the curve of the population, g_j(v) = o_j + s_j G(v), over the voltages that j visited; G has G(0) = 0
-and mean slope 1 over the positive voltages visited. Then W_ij = -theta_ij s_j / k_i in units of G, and the offset of every message
-moves into the resting potential.
+Messages, weights and resting potentials may trade: (g, W, V) and (s g + b, W/s, V - ...) predict the same. Every
+neuron's messages are compared with the curve of the population, g_j(v) = o_j + s_j G(v), over the voltages that j
+visited; G has G(0) = 0 and mean slope 1 over the positive voltages visited. Then W_ij = -theta_ij s_j / k_i in units
+of G, and the offset of every message moves into the resting potential.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from lobula.data.split import Split
 from lobula.regression.gram import MessageFunction
 
 N_BINS = 400
+N_ROUNDS = 4
 SAMPLE_FRAMES = 600
 
 
@@ -40,7 +41,7 @@ def sample_voltage(split: Split, n_frames: int = SAMPLE_FRAMES, n_blocks: int = 
 
 
 def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
-    """Gauge of a message function over visited voltages.
+    """Gauge of messages that differ between neurons, over visited voltages.
 
     Args:
         voltage: (T, N) sample of the recording [a.u.].
@@ -49,21 +50,35 @@ def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
     v = np.asarray(voltage, dtype=np.float64)
     g = np.asarray(message(voltage), dtype=np.float64)
     low, high = (float(x) for x in np.quantile(v, [0.001, 0.999]))
-    curve_v, curve_g = population_curve(v, g)
-    reference = np.interp(v, curve_v, curve_g)
+    order = np.argsort(v, axis=None)
+    scale, shift = np.ones(v.shape[1]), np.zeros(v.shape[1])
+    for _ in range(N_ROUNDS):
+        curve_v, curve_g = population_curve(v, (g - shift) / scale, order)
+        reference = np.interp(v, curve_v, curve_g)
+        centred = reference - reference.mean(0)
+        variance = np.einsum("tn,tn->n", centred, centred)
+        active = variance > 1e-9 * len(v)
+        slope = np.einsum("tn,tn->n", centred, g)[active] / variance[active]
+        scale[active] = np.where(np.abs(slope) > 1e-6, slope, 1.0)
+        shift = g.mean(0) - scale * reference.mean(0)
     zero = float(np.interp(0.0, curve_v, curve_g))
-    centred = reference - reference.mean(0)
-    variance = np.einsum("tn,tn->n", centred, centred)
-    active = variance > 1e-9 * len(v)
-    scale = np.ones(v.shape[1])
-    scale[active] = np.einsum("tn,tn->n", centred, g)[active] / variance[active]
-    offset = g.mean(0) - scale * (reference.mean(0) - zero)
-    return Gauge(scale * mean_slope(v, reference), offset, (low, high))
+    return Gauge(scale * mean_slope(v, reference), shift + scale * zero, (low, high))
 
 
-def population_curve(voltage: np.ndarray, messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shared_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
+    """Gauge of a message function that all neurons share: its own units, counted from g(0).
+
+    Args:
+        voltage: (T, N) sample of the recording [a.u.].
+        message: g, (T, N) -> (T, N).
+    """
+    n = voltage.shape[1]
+    low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
+    return Gauge(np.ones(n), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
+
+
+def population_curve(voltage: np.ndarray, messages: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean message against voltage over all neurons and frames, in bins of equal count: voltages and messages (B,)."""
-    order = np.argsort(voltage, axis=None)
     bins = np.array_split(order, min(N_BINS, len(order)))
     v, g = voltage.ravel(), messages.ravel()
     return np.array([v[b].mean() for b in bins]), np.array([g[b].mean() for b in bins])

@@ -54,7 +54,9 @@ def reference(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) 
     with torch.no_grad():
         v = mean - 2 * spread + 4 * spread * grid
         zero = torch.zeros_like(v)
-        f_slope, f_offset = _line(v, torch.cat([model.update(a, b, b) for a, b in zip(v.split(50), zero.split(50), strict=True)]))
+        f_slope, f_offset = _line(
+            v, torch.cat([model.update(a, b, b) for a, b in zip(v.split(50), zero.split(50), strict=True)])
+        )
         low = (mean - 2 * spread).clamp(min=0)
         u = low + (mean + 2 * spread - low).clamp(min=1e-6) * grid
         g_slope, _ = _line(u, torch.cat([model.message(a) for a in u.split(50)]))
@@ -80,7 +82,9 @@ def affine_r2(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) 
     return float(np.median(1 - left / np.maximum(y.var(0), 1e-30)))
 
 
-def weights_from(slopes: Slopes, weight: np.ndarray, pre: np.ndarray, post: np.ndarray, message_scale: np.ndarray) -> np.ndarray:
+def weights_from(
+    slopes: Slopes, weight: np.ndarray, pre: np.ndarray, post: np.ndarray, message_scale: np.ndarray
+) -> np.ndarray:
     """(E,) W_ij = -W s_m(i) s_g(j) / k_i."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return -weight * slopes.m[post] * message_scale[pre] / slopes.k[post]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lobula.config.recovery import RecoveryConfig
 from lobula.data.estimates import Estimates
@@ -13,7 +14,7 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.models import CircuitGNN, message_function
 from lobula.recovery.cell_types import gaussian_mixture, k_means, neuron_features
-from lobula.recovery.gauge import Gauge, find_gauge, sample_voltage
+from lobula.recovery.gauge import Gauge, find_gauge, sample_voltage, shared_gauge
 from lobula.recovery.linearise import (
     Slopes,
     affine_r2,
@@ -25,13 +26,16 @@ from lobula.recovery.linearise import (
 )
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.gram import MessageFunction
+from lobula.regression.held_out import circuit_predictor, held_out_error
 from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.tabulate import tabulate, visited_range
 
 logger = logging.getLogger(__name__)
 
 IDENTIFIABLE_RESOLUTION = 0.5
 CURVE_POINTS = 257
-AFFINE_ENOUGH = 0.99
+WORSE = 0.02
+TABLE_POINTS = 1025
 
 
 def recover_circuit(
@@ -64,7 +68,7 @@ def recover_circuit(
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    gauge = find_gauge(voltage, message)
+    gauge = shared_gauge(voltage, message) if method != "gnn" else find_gauge(voltage, message)
     if weight is None:
         weight = circuit.weight(wiring) * gauge.scale[wiring.pre]
     if v_rest is None:
@@ -91,17 +95,12 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
     notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": []}
-    if affinity < AFFINE_ENOUGH and config.readout == "refit":
-        text = f"the learned update function is not affine (R2 {affinity:.3f}): refit assumes that it is; see readout"
-        notes["warnings"].append(text)
-        logger.warning(text)
-    message = message_function(model)
+    message = tabulate(message_function(model), visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy()
     if config.readout == "refit":
         circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
-        return recover_circuit(
-            recording, circuit, message, "gnn", target, config, embedding=embedding, notes=notes
-        )
+        notes |= compare_with_network(recording, model, circuit, message, target, affinity)
+        return recover_circuit(recording, circuit, message, "gnn", target, config, embedding=embedding, notes=notes)
     wiring = recording.wiring
     learned = model.weight.detach().double().numpy()
     gauge = find_gauge(sample_voltage(recording["train"]), message)
@@ -120,6 +119,38 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     )
 
 
+def compare_with_network(
+    recording: Recording,
+    model: CircuitGNN,
+    circuit: LinearCircuit,
+    message: MessageFunction,
+    target: str,
+    affinity: float,
+) -> dict[str, Any]:
+    """Held-out errors of the refitted circuit and of the network itself; a warning where the network predicts better.
+
+    Refit assumes that the update is affine in voltage, message and input. Where it is not, the network must win.
+    """
+    wiring, frames = recording.wiring, recording["validation"]
+
+    @torch.no_grad()
+    def network(voltage: np.ndarray, external: np.ndarray | None) -> np.ndarray:
+        external = np.zeros_like(voltage) if external is None else external.astype(np.float32)
+        return model(torch.from_numpy(voltage), torch.from_numpy(external)).numpy()
+
+    own = held_out_error(circuit_predictor(circuit, message, wiring), frames, wiring, target, 500)
+    other = held_out_error(network, frames, wiring, target, 500)
+    warnings = []
+    if other < own - WORSE:
+        warnings.append(
+            f"the network predicts held-out frames better than the refitted circuit "
+            f"(log error {other:.3f} against {own:.3f}): its update is not affine "
+            f"(R2 {affinity:.3f}), which refit assumes; compare recovery.readout=on_distribution"
+        )
+        logger.warning(warnings[0])
+    return {"held_out_log_error": own, "held_out_log_error_network": other, "warnings": warnings}
+
+
 def circuit_from_slopes(slopes: Slopes, weight: np.ndarray, wiring: Wiring) -> LinearCircuit:
     """A circuit without uncertainties, from the slopes of a trained network."""
     n, e = wiring.n_neurons, wiring.n_edges
@@ -127,7 +158,8 @@ def circuit_from_slopes(slopes: Slopes, weight: np.ndarray, wiring: Wiring) -> L
     return LinearCircuit(
         k=slopes.k, c=slopes.c, q=slopes.q, theta=weight * slopes.m[wiring.post], theta_stderr=unknown_e,
         k_stderr=unknown_n, c_stderr=unknown_n, weight_stderr=unknown_e, resolution=np.ones(e),
-        residual_std=unknown_n, regularisation=unknown_n, message_mean=unknown_n, message_std=unknown_n, evidence=unknown_n,
+        residual_std=unknown_n, regularisation=unknown_n, message_mean=unknown_n, message_std=unknown_n,
+        evidence=unknown_n,
     )  # fmt: skip
 
 

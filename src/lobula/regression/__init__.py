@@ -2,8 +2,19 @@
 
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.gram import NeuronGrams, accumulate
-from lobula.regression.held_out import held_out_error
+from lobula.regression.held_out import circuit_predictor, held_out_error
 from lobula.regression.ridge import LinearCircuit, fit_circuit, solve
 from lobula.regression.spline import SplineFit, fit_spline
 
-__all__ = ["LinearCircuit", "NeuronGrams", "PiecewiseLinear", "SplineFit", "accumulate", "fit_circuit", "fit_spline", "held_out_error", "solve"]
+__all__ = [
+    "LinearCircuit",
+    "NeuronGrams",
+    "PiecewiseLinear",
+    "SplineFit",
+    "accumulate",
+    "circuit_predictor",
+    "fit_circuit",
+    "fit_spline",
+    "held_out_error",
+    "solve",
+]

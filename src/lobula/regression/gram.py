@@ -4,11 +4,13 @@ Given a message function g, the circuit is linear in what is unknown:
 
     y_i(t) = k_i v_i(t) + c_i + q_i I_i(t) + sum_j theta_ij g_j(v_j(t))
 
-so everything a regression needs to know about neuron i is one small symmetric matrix: the products, summed over frames, of
-the row ``[g(v_pre) (d_i), v_i, 1, (I_i), y_i]`` with itself. Their sizes follow the in-degree, not the network: the full fly
-circuit needs 0.2 GB instead of the 1.5 GB of one all-pairs Gram matrix, and eight times less arithmetic.
+so everything a regression needs to know about neuron i is one small symmetric matrix: the products, summed over
+frames, of the row ``[g(v_pre) (d_i), v_i, 1, (I_i), y_i]`` with itself. Their sizes follow the in-degree, not the
+network: the full fly circuit needs 0.2 GB instead of the 1.5 GB of one all-pairs Gram matrix, and eight times less
+    arithmetic.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from lobula.data.wiring import Wiring
 
-N_THREADS = 2
+N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 BLOCK_FRAMES = 1000
 
 MessageFunction = Callable[[np.ndarray], np.ndarray]
@@ -105,6 +107,15 @@ def design_rows(
     return rows
 
 
+def add_product(grams: list[np.ndarray | None], i: int, rows: np.ndarray) -> None:
+    """Adds rows @ rows.T, rows (p, T), to the Gram matrix of neuron i."""
+    held = grams[i]
+    if held is None:
+        grams[i] = rows @ rows.T
+    else:
+        held += rows @ rows.T
+
+
 def neuron_major(block: np.ndarray) -> np.ndarray:
     """(T, N) of any float type -> contiguous (N, T) float64."""
     return np.ascontiguousarray(block.T, dtype=np.float64)
@@ -150,10 +161,9 @@ def accumulate(
         v, y = neuron_major(voltage), neuron_major(y)
         e = None if external is None else neuron_major(external)
 
-        def add(i: int, h: np.ndarray = h, v: np.ndarray = v, e: np.ndarray | None = e, y: np.ndarray = y) -> None:
-            rows = design_rows(i, wiring, h, v, e if has_stimulus[i] else None, y)
-            product = rows @ rows.T
-            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+        def add(i: int, h=h, v=v, e=e, y=y, has=has_stimulus) -> None:
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
+            add_product(grams, i, rows)
 
         in_parallel(add, n)
         total += v.shape[1]

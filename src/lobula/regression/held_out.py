@@ -1,4 +1,6 @@
-"""How well a circuit predicts frames that it was not fitted to: the only judge inside a run."""
+"""How well dynamics predict frames that they were not fitted to: the only judge inside a run."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -6,34 +8,36 @@ from lobula.data.wiring import Wiring
 from lobula.regression.gram import Frames, MessageFunction, block_arrays, frame_blocks
 from lobula.regression.ridge import LinearCircuit
 
+Predictor = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""Maps voltage (T, N) and external input (T, N) or None to dv/dt (T, N)."""
 
-def held_out_error(
-    circuit: LinearCircuit,
-    message: MessageFunction,
-    frames: Frames,
-    wiring: Wiring,
-    target: str,
-    max_frames: int = 1000,
-) -> float:
+
+def circuit_predictor(circuit: LinearCircuit, message: MessageFunction, wiring: Wiring) -> Predictor:
+    """One-step prediction of a circuit with a message function."""
+    matrix = wiring.csr(circuit.theta)
+
+    def predict(voltage: np.ndarray, external: np.ndarray | None) -> np.ndarray:
+        prediction = circuit.k * voltage + circuit.c + (matrix @ message(voltage).T).T
+        return prediction if external is None else prediction + circuit.q * external
+
+    return predict
+
+
+def held_out_error(predict: Predictor, frames: Frames, wiring: Wiring, target: str, max_frames: int = 1000) -> float:
     """Mean over neurons of log(one-step error variance / variance of the target).
 
     Args:
-        circuit: coefficients.
-        message: its message function, (T, N) -> (T, N).
+        predict: dynamics to judge.
         frames: a split that was not fitted.
-        wiring: the graph of the circuit.
+        wiring: maps the stimulus to neurons.
         target: "observed" or "drift".
         max_frames: frames used, spread evenly.
     """
-    matrix = wiring.csr(circuit.theta)
     n, n_frames = wiring.n_neurons, 0
     error, total, square = np.zeros(n), np.zeros(n), np.zeros(n)
     for span in frame_blocks(frames, target, max_frames, block=250):
         voltage, external, y = block_arrays(frames, wiring, target, span)
-        prediction = circuit.k * voltage + circuit.c + (matrix @ message(voltage).T).T
-        if external is not None:
-            prediction += circuit.q * external
-        error += ((prediction - y) ** 2).sum(0)
+        error += np.square(predict(voltage, external) - y, dtype=np.float64).sum(0)
         total, square = total + y.sum(0, dtype=np.float64), square + np.square(y, dtype=np.float64).sum(0)
         n_frames += len(y)
     variance = square / n_frames - (total / n_frames) ** 2

@@ -1,13 +1,17 @@
 r"""Evidence ridge: every neuron's equation solved in closed form, with its own strength of regularisation.
 
 For neuron i the model is linear (`gram`): y = X_u b_u + X_h theta + noise, where X_u = [v_i, 1, (I_i)] is free and
-theta ~ N(0, 1 / alpha) is shrunk, noise ~ N(0, 1 / beta). The prior is on the weights themselves, the same for a busy and for a
-quiet source: standardising the regressors, as is usual, would let the weights of rarely active sources run away. The ratio lambda = alpha / beta maximises the marginal likelihood
+theta ~ N(0, 1 / alpha) is shrunk, noise ~ N(0, 1 / beta). The prior is on the weights themselves, the same for a busy
+and for a quiet source: standardising the regressors, as is usual, would let the weights of rarely active sources run
+    away. The
+    ratio lambda = alpha / beta maximises the marginal likelihood
 
-.. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda) - \tfrac{n-u}{2} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
+.. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda)
+          - \tfrac{n-u}{2} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
 
 (s_k, z_k: eigenvalues and rotated right-hand side of the problem after the free columns are projected out; b_u and
-beta are integrated out or profiled). Reference: MacKay (1992), Bayesian interpolation; Rasmussen & Williams (2006), ch. 2.
+beta are integrated out or profiled). Reference: MacKay (1992), Bayesian interpolation; Rasmussen & Williams (2006),
+    ch. 2.
 """
 
 from collections.abc import Callable
@@ -93,7 +97,9 @@ class LinearCircuit:
             with np.load(path) as arrays:
                 return cls(**arrays)
         except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-            raise StoreError(f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again") from error
+            raise StoreError(
+                f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again"
+            ) from error
 
     def weight(self, wiring: Wiring) -> np.ndarray:
         """(E,) synaptic weights -theta_ij / k_i, in units of the message function."""

@@ -1,13 +1,15 @@
 r"""The spline rung: an unknown message function, shared by all neurons, found together with the circuit.
 
-Variable projection: for a given curve g every neuron's equation is solved in closed form (`ridge`). The curve then takes a
-Gauss-Newton step on the residual that those solutions leave,
+Variable projection: for a given curve g every neuron's equation is solved in closed form (`ridge`). The curve then
+takes a Gauss-Newton step on the residual that those solutions leave,
 
-.. math:: \min_{\delta} \sum_i w_i \, \| r_i - P_i^\perp M_i \delta \|^2, \qquad (M_i)_{tk} = \sum_j \theta_{ij}\, \phi_k(v_j(t))
+.. math:: \min_{\delta} \sum_i w_i \, \| r_i - P_i^\perp M_i \delta \|^2, \qquad
+          (M_i)_{tk} = \sum_j \theta_{ij}\, \phi_k(v_j(t))
 
-with phi_k the hat functions of the knots, P_i^perp the projection off neuron i's own regressors and w_i its inverse residual
-variance. It starts at g(v) = v and knows nothing of the true nonlinearity. Monotone curves have increments >= 0.
-Reference: Golub & Pereyra (1973); Kaufman (1975), A variable projection method for separable nonlinear least squares.
+with phi_k the hat functions of the knots, P_i^perp the projection off neuron i's own regressors and w_i its inverse
+residual variance. It starts at g(v) = v and knows nothing of the true nonlinearity. Monotone curves have increments >=
+0. Reference: Golub & Pereyra (1973); Kaufman (1975), A variable projection method for separable nonlinear least
+    squares.
 """
 
 import logging
@@ -23,6 +25,7 @@ from lobula.regression.curve import PiecewiseLinear, initial_knots, refined_knot
 from lobula.regression.gram import (
     Frames,
     accumulate,
+    add_product,
     block_arrays,
     design_rows,
     frame_blocks,
@@ -82,12 +85,13 @@ def fit_spline(
     """
     sample = np.concatenate([frames.voltage(s.start, s.stop)[::50].ravel() for s in frame_blocks(frames, target, 8000)])
     sample = np.random.default_rng(0).permutation(sample)[:200_000].astype(np.float64)
-    visited = tuple(float(x) for x in np.quantile(sample, [0.001, 0.999]))
+    low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
     curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
     history: list[dict[str, float]] = []
     part = some_targets(wiring, curve_neurons)
     fed = np.flatnonzero(part.in_degree > 0)
     best, best_score, step = curve, np.inf, 1.0
+    direction = np.zeros(0)
     for round_ in range(n_rounds):
         circuit = solve(accumulate(frames, part, curve, target, curve_frames), part)
         score = misfit(circuit, fed)
@@ -109,7 +113,7 @@ def fit_spline(
         direction = curve.values - best.values
     curve = settle_gauge(best, sample)
     circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
-    return SplineFit(circuit, curve, visited, history)
+    return SplineFit(circuit, curve, (low, high), history)
 
 
 def misfit(circuit: LinearCircuit, neurons: np.ndarray) -> float:
@@ -132,13 +136,16 @@ def settle_gauge(curve: PiecewiseLinear, sample: np.ndarray) -> PiecewiseLinear:
 
 
 def some_targets(wiring: Wiring, n_targets: int) -> Wiring:
-    """The wiring with the inputs of at most ``n_targets`` neurons: the curve is shared, so a sample of equations determines it."""
+    """The wiring with the inputs of at most ``n_targets`` neurons: the curve is shared, so a sample of equations
+    determines it."""
     fed = np.flatnonzero(wiring.in_degree > 0)
     if len(fed) <= n_targets:
         return wiring
     chosen = np.random.default_rng(0).choice(fed, n_targets, replace=False)
     keep = np.isin(wiring.post, chosen)
-    return Wiring.from_edges(wiring.edge_index[:, keep], wiring.n_neurons, wiring.stimulus_column, n_columns=wiring.n_columns)
+    return Wiring.from_edges(
+        wiring.edge_index[:, keep], wiring.n_neurons, wiring.stimulus_column, n_columns=wiring.n_columns
+    )
 
 
 def curve_step(
@@ -173,8 +180,7 @@ def curve_step(
             basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
             rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
             stacked = np.concatenate([basis.reshape(-1, n_knots).T, rows])
-            product = stacked @ stacked.T
-            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+            add_product(grams, i, stacked)
 
         in_parallel(lambda k: add(fed[k]), len(fed))
     normal, rhs = weighted_normal(grams, n_knots, circuit, wiring, fed)

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from lobula.data.split import Split
-from lobula.figures import Sheet, hexagonal_eye, rollout_error, rollout_traces, training_curves
+from lobula.figures import Sheet, hexagon_centres, hexagonal_eye, rollout_error, rollout_traces, training_curves
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import RUNGS, ReportInputs, positions
 from lobula.report.tables import prediction_table
@@ -38,6 +38,8 @@ def prediction_section(inputs: ReportInputs) -> Section | None:
     exhibits = _trace_exhibits(inputs) if {"time", "true"} <= set(inputs.traces) else []
     tables = [table for table in [prediction_table(inputs)] if table is not None]
     text = "A recovered circuit is also a simulator. Here it predicts scenes that no estimator has seen."
+    if inputs.truth is not None and inputs.config.simulation.process_noise > 0:
+        text += " The process noise is new at every step, so that not even the true circuit would predict it all."
     if not exhibits and not tables:
         return None
     return Section("prediction", "Prediction of held-out scenes", text, exhibits, tables)
@@ -52,7 +54,7 @@ def training_section(inputs: ReportInputs) -> Section | None:
         "Training of the network by optimiser step; alternate phases are shaded. Scores against the truth are only "
         "watched here, training never sees them."
     )
-    exhibit = Exhibit("training", caption, draw, "full")
+    exhibit = Exhibit("training_curves", caption, draw, "full")
     return Section("training", "Training of the network", "", [exhibit])
 
 
@@ -79,17 +81,16 @@ def _sheets(inputs: ReportInputs) -> tuple[list[Sheet], np.ndarray]:
     recording = inputs.recording
     if recording is None or recording.column_positions is None or not recording.splits:
         return [], np.empty(0)
-    columns = np.asarray(recording.column_positions)
+    places = np.asarray(recording.column_positions)
     split = recording["test"] if "test" in recording else recording[recording.splits[-1]]
-    on_grid = columns.ndim == 2 and len(columns) > 0 and np.array_equal(columns, np.round(columns))
-    if not split.has_stimulus or not on_grid or split.n_frames < N_MOMENTS:
+    if not split.has_stimulus or len(places) < 2 or split.n_frames < N_MOMENTS:
         return [], np.empty(0)
     start, stop = _scene(split, inputs.config.stimulus.clip_frames)
     moments = np.unique(np.linspace(start, stop - 1, N_MOMENTS).astype(int))
     values = split.frames(moments, "stimulus")
-    if values.shape[1] != len(columns):
+    if values.shape[1] != len(places):
         return [], np.empty(0)
-    sheets = [Sheet("stimulus", columns, values)]
+    sheets = [Sheet("stimulus", places, values)]
     return sheets + _answers(inputs, split, moments, start, stop), moments * recording.dt
 
 
@@ -101,7 +102,7 @@ def _scene(split: Split, clip_frames: int) -> tuple[int, int]:
 
 
 def _answers(inputs: ReportInputs, split: Split, moments: np.ndarray, start: int, stop: int) -> list[Sheet]:
-    truth, recording = inputs.truth, inputs.recording
+    truth, recording = inputs.circuit, inputs.recording
     if truth is None or recording is None:
         return []
     place = positions(truth.wiring.neuron_ids, recording.wiring.neuron_ids)
@@ -112,12 +113,14 @@ def _answers(inputs: ReportInputs, split: Split, moments: np.ndarray, start: int
         if name in truth.cell_type_names:
             members = np.flatnonzero(kind == truth.cell_type_names.index(name))
             if len(members) > 1:
-                sheets.append(Sheet(name, np.column_stack([u, v])[members], voltage[:, members], signed=True))
+                sheets.append(Sheet(name, hexagon_centres(u[members], v[members]), voltage[:, members], signed=True))
     return sheets
 
 
-def _neuron_names(inputs: ReportInputs, ids: np.ndarray) -> list[str]:
-    if inputs.truth is None:
+def _neuron_names(inputs: ReportInputs, chosen: np.ndarray) -> list[str]:
+    """Cell type, if it is known, and original id of neurons given by their position in the recording."""
+    ids = chosen if inputs.recording is None else inputs.recording.wiring.neuron_ids[chosen]
+    if inputs.circuit is None:
         return [f"neuron {i}" for i in ids]
-    place = inputs.true_neurons(ids)
-    return [f"{inputs.truth.cell_type_names[inputs.truth.cell_type[p]]}  #{i}" for p, i in zip(place, ids, strict=True)]
+    kind = inputs.circuit.cell_type[inputs.true_neurons(ids)]
+    return [f"{inputs.circuit.cell_type_names[k]}  #{i}" for k, i in zip(kind, ids, strict=True)]

@@ -1,35 +1,28 @@
-"""Sections about the circuit itself: weights, neurons, cell types, functions, what can be known."""
+"""Sections about the circuit itself: weights, neurons, cell types, what can be known."""
 
 from functools import partial
 
 import numpy as np
 
+from lobula.connectome import Connectome
 from lobula.data.estimates import Estimates
-from lobula.errors import StoreError
+from lobula.errors import MissingInputError
 from lobula.figures import (
     identifiability_map,
-    message_curves,
     principal_plane,
     recovery_scatter,
     resolution_histogram,
     types_in_plane,
-    update_curves,
     weights_by_type,
 )
-from lobula.figures.curves import Curve
-from lobula.regression import PiecewiseLinear
-from lobula.regression.spline import settle_gauge
 from lobula.report.exhibits import Exhibit, Section
-from lobula.report.inputs import ReportInputs, positions
+from lobula.report.inputs import ReportInputs
 from lobula.report.tables import type_table
-from lobula.simulation import get_activation
-
-_GAUGE_FRAMES = 500
 
 
 def weight_section(inputs: ReportInputs) -> Section | None:
     """True against recovered weights, and the circuit by pairs of cell types."""
-    if inputs.truth is None or not inputs.estimates:
+    if inputs.circuit is None or not inputs.estimates:
         return None
     exhibits = []
     for name, estimates in inputs.estimates.items():
@@ -56,11 +49,11 @@ def weight_section(inputs: ReportInputs) -> Section | None:
 
 def neuron_section(inputs: ReportInputs) -> Section | None:
     """True against recovered time constants and resting potentials."""
-    if inputs.truth is None or not inputs.estimates:
+    if inputs.circuit is None or not inputs.estimates:
         return None
     quantities = {
-        "tau": ("time constant [s]", "time constants", inputs.truth.tau),
-        "v_rest": ("resting potential [a.u.]", "resting potentials", inputs.truth.v_rest),
+        "tau": ("time constant [s]", "time constants", inputs.circuit.tau),
+        "v_rest": ("resting potential [a.u.]", "resting potentials", inputs.true_rest),
     }
     exhibits = []
     for column, (label, title, values) in quantities.items():
@@ -75,7 +68,8 @@ def neuron_section(inputs: ReportInputs) -> Section | None:
                 max_points=inputs.config.report.max_points,
             )
             caption = f"Recovered against true {title}, {name}."
-            exhibits.append(Exhibit(f"{column}_{name}", caption, draw))
+            first = name == next(iter(inputs.estimates))
+            exhibits.append(Exhibit(f"{column}_{name}", caption, draw, starts_row=first))
     text = "How fast every neuron follows its input, and the voltage that it returns to. One point per neuron."
     return Section("neurons", "Time constants and resting potentials", text, exhibits)
 
@@ -105,33 +99,6 @@ def type_section(inputs: ReportInputs) -> Section | None:
     return Section("cell-types", "Cell types", text, exhibits, tables) if exhibits or tables else None
 
 
-def function_section(inputs: ReportInputs) -> Section | None:
-    """Message curves over the true one, and update curves."""
-    exhibits = []
-    if inputs.estimates:
-        curves = {name: (e.curve_voltage, e.curve_message) for name, e in inputs.estimates.items()}
-        draw = partial(message_curves, curves, true=true_message(inputs), visited=_visited(inputs))
-        caption = (
-            "What a neuron sends to its partners as a function of its own voltage. Shaded: the voltages that the "
-            "recording visits; beyond them a curve is a guess. Offset and scale are free, so curves are compared with "
-            "g(0) = 0 and a mean slope of 1 over the positive voltages."
-        )
-        exhibits.append(Exhibit("message_curves", caption, draw, "half"))
-    if {"voltage", "dvdt"} <= set(inputs.update) and inputs.update["dvdt"].ndim == 2:
-        gnn = inputs.estimates.get("gnn")
-        tau = None if gnn is None else gnn.neurons["tau"].to_numpy(float)
-        fits = tau is not None and len(tau) == inputs.update["dvdt"].shape[1]
-        arrays = (inputs.update["voltage"], inputs.update["dvdt"])
-        update = partial(update_curves, *arrays, tau=tau if fits else None)
-        caption = (
-            "The learned update of each neuron without input. In the true circuit these are straight lines of slope "
-            "-1/tau that cross zero at the resting potential."
-        )
-        exhibits.append(Exhibit("update_curves", caption, update, "half"))
-    text = "The nonlinearities are found, not assumed (except by ridge, which is given its message function)."
-    return Section("functions", "Message and update functions", text, exhibits) if exhibits else None
-
-
 def knowable_section(inputs: ReportInputs) -> Section | None:
     """Which edges the recording determines at all."""
     if not inputs.estimates:
@@ -141,7 +108,7 @@ def knowable_section(inputs: ReportInputs) -> Section | None:
     }
     exhibits = []
     name = inputs.headline
-    if inputs.truth is not None and name in inputs.estimates:
+    if inputs.circuit is not None and name in inputs.estimates:
         pre, post, names = edge_types(inputs, inputs.estimates[name])
         known = _identifiable(inputs.estimates[name])
         if known is not None:
@@ -167,20 +134,22 @@ def corner_scores(inputs: ReportInputs, estimator: str, quantity: str) -> dict[s
 
 def true_weights(inputs: ReportInputs, estimates: Estimates) -> np.ndarray:
     """(E,) true weight of every edge of the fit; 0 for edges that the true circuit does not have."""
-    truth = inputs.truth
-    assert truth is not None  # noqa: S101  (callers have checked)
-    pre, post = _edge_positions(inputs, estimates)
-    known = truth.wiring.post * truth.n_neurons + truth.wiring.pre  # ascending: a wiring is sorted by (post, pre)
-    wanted = post * truth.n_neurons + pre
+    circuit, pre, post = _true_edges(inputs, estimates)
+    known = circuit.wiring.post * circuit.n_neurons + circuit.wiring.pre  # ascending: wirings are sorted by (post, pre)
+    wanted = post * circuit.n_neurons + pre
     place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[place] == wanted, truth.weight[place], 0.0)
+    return np.where(known[place] == wanted, circuit.weight[place], 0.0)
 
 
 def cell_types(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, list[str], str]:
     """Type of every neuron of the fit, the names, and where they come from: the truth, else the recovered clusters."""
-    if inputs.truth is not None:
+    if inputs.circuit is not None:
         ids = estimates.neurons["id"].to_numpy()
-        return inputs.truth.cell_type[inputs.true_neurons(ids)], list(inputs.truth.cell_type_names), "true cell type"
+        return (
+            inputs.circuit.cell_type[inputs.true_neurons(ids)],
+            list(inputs.circuit.cell_type_names),
+            "true cell type",
+        )
     if "cluster" in estimates.neurons:
         cluster = estimates.neurons["cluster"].to_numpy(int)
         return cluster, [str(i) for i in range(cluster.max(initial=0) + 1)], "recovered cluster"
@@ -189,25 +158,8 @@ def cell_types(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, 
 
 def edge_types(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """True cell type of sender and receiver of every edge of the fit, and the names of the types."""
-    pre, post = _edge_positions(inputs, estimates)
-    kind = inputs.truth.cell_type  # type: ignore[union-attr]
-    return kind[pre], kind[post], list(inputs.truth.cell_type_names)  # type: ignore[union-attr]
-
-
-def true_message(inputs: ReportInputs) -> Curve | None:
-    """The true message function in the gauge of the estimates; None if it is not known."""
-    simulation = inputs.config.simulation
-    if inputs.truth is None or simulation.recording is not None or simulation.variant == "no_messages":
-        return None
-    ends = [end for e in inputs.estimates.values() for end in (e.curve_voltage.min(), e.curve_voltage.max())]
-    voltage = np.linspace(min(ends), max(ends), 801)
-    curve = PiecewiseLinear(voltage, get_activation(simulation.activation)(voltage))
-    if inputs.recording is None:
-        sample = voltage
-    else:
-        split = inputs.recording[inputs.recording.splits[-1]]
-        sample = split.voltage(0, min(split.n_frames, _GAUGE_FRAMES))[::5].ravel()
-    return voltage, settle_gauge(curve, sample).values
+    circuit, pre, post = _true_edges(inputs, estimates)
+    return circuit.cell_type[pre], circuit.cell_type[post], list(circuit.cell_type_names)
 
 
 def _pairs_exhibit(inputs: ReportInputs, name: str) -> Exhibit:
@@ -219,17 +171,13 @@ def _pairs_exhibit(inputs: ReportInputs, name: str) -> Exhibit:
     return Exhibit("weights_by_type", caption, draw, "full")
 
 
-def _edge_positions(inputs: ReportInputs, estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
-    if inputs.truth is None:
-        raise StoreError("report: edges were to be compared with a truth that this run does not hold")
-    ids = inputs.truth.wiring.neuron_ids
-    return positions(ids, estimates.edges["pre"].to_numpy()), positions(ids, estimates.edges["post"].to_numpy())
+def _true_edges(inputs: ReportInputs, estimates: Estimates) -> tuple[Connectome, np.ndarray, np.ndarray]:
+    """The true circuit, and the positions in it of sender and receiver of every edge of the fit."""
+    if inputs.circuit is None:
+        raise MissingInputError("report: this run holds no truth, so edges have no true values")
+    pre, post = (inputs.true_neurons(estimates.edges[end].to_numpy()) for end in ("pre", "post"))
+    return inputs.circuit, pre, post
 
 
 def _identifiable(estimates: Estimates) -> np.ndarray | None:
     return estimates.edges["identifiable"].to_numpy(bool) if "identifiable" in estimates.edges else None
-
-
-def _visited(inputs: ReportInputs) -> tuple[float, float] | None:
-    ranges = [e.notes["visited"] for e in inputs.estimates.values() if np.size(e.notes.get("visited", ())) == 2]
-    return (float(min(r[0] for r in ranges)), float(max(r[1] for r in ranges))) if ranges else None

@@ -23,12 +23,14 @@ class Exhibit:
         caption: one or two sentences.
         draw: from a style to the figure and its table.
         width: share of the page that it takes on a wide screen.
+        starts_row: it does not go beside the figure before it.
     """
 
     name: str
     caption: str
     draw: Draw
     width: Width = "third"
+    starts_row: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lobula.report.exhibits import Exhibit
 
 logger = logging.getLogger(__name__)
 
-_SVG_BYTES = 220_000  # beyond this a bitmap is smaller
+_SVG_BYTES = 280_000  # beyond this a bitmap is smaller
 _CSS_PIXELS_PER_INCH = 96
 
 

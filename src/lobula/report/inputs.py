@@ -16,6 +16,9 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
+from lobula.kernels import get_activation
+from lobula.scoring.run import rest_in_gauge
+from lobula.simulation.truth import Truth
 
 RUNGS = ("ridge", "spline", "gnn")
 
@@ -28,32 +31,44 @@ class ReportInputs:
         name: of the experiment.
         config: resolved config.
         manifest: `run.json`.
-        truth: the true circuit, or None (recordings without a known truth).
+        path: the run directory.
+        truth: what the recording was simulated from, or None (recordings without a known truth).
         recording: or None.
         estimates: by rung, in the order of the ladder.
         scores: `scores.json`, empty if there is none.
         traces: `traces.npz`, empty if there is none.
         metrics: `metrics.csv` of the gnn, or None.
-        update: `update_curves.npz` of the gnn, empty if there is none.
         gaps: sentences about what is missing.
     """
 
     name: str
     config: ExperimentConfig
     manifest: dict[str, Any]
-    truth: Connectome | None = None
+    path: Path
+    truth: Truth | None = None
     recording: Recording | None = None
     estimates: dict[str, Estimates] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     traces: dict[str, np.ndarray] = field(default_factory=dict)
     metrics: pd.DataFrame | None = None
-    update: dict[str, np.ndarray] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> str:
         """What was fitted: "observed" or "drift"."""
         return str(self.scores.get("target", self.config.training.target))
+
+    @property
+    def circuit(self) -> Connectome | None:
+        """The true circuit, if it is known."""
+        return None if self.truth is None else self.truth.connectome
+
+    @property
+    def true_rest(self) -> np.ndarray:
+        """(N,) true resting potentials when messages are counted from g(0) = 0, as the estimators count them."""
+        if self.truth is None:
+            raise MissingInputError("report: this run holds no truth, so neurons have no true values")
+        return rest_in_gauge(self.truth, float(get_activation(self.truth.dynamics.activation)(np.zeros(1))[0]))
 
     @cached_property
     def rungs(self) -> list[str]:
@@ -87,9 +102,9 @@ class ReportInputs:
 
     def true_neurons(self, ids: np.ndarray) -> np.ndarray:
         """Positions in the truth of neurons given by their original ids."""
-        if self.truth is None:
+        if self.circuit is None:
             raise MissingInputError("report: this run holds no truth, so neurons have no true values")
-        return positions(self.truth.wiring.neuron_ids, ids)
+        return positions(self.circuit.wiring.neuron_ids, ids)
 
 
 def load_inputs(run: RunDir) -> ReportInputs:
@@ -104,7 +119,7 @@ def load_inputs(run: RunDir) -> ReportInputs:
     """
     gaps: list[str] = []
     config = run.config
-    truth = Connectome.load(run / "truth.zarr") if (run / "truth.zarr").exists() else None
+    truth = _truth(run, config)
     if truth is None:
         gaps.append("This run holds no truth, so nothing here compares recovered with true values.")
     recording = _recording(run, config, gaps)
@@ -122,13 +137,13 @@ def load_inputs(run: RunDir) -> ReportInputs:
         name=config.name,
         config=config,
         manifest=run.manifest,
+        path=run.path,
         truth=truth,
         recording=recording,
         estimates=estimates,
         scores=_scores(run / "scores.json", gaps),
         traces=traces,
         metrics=metrics,
-        update=_arrays(run / "models" / "gnn" / "update_curves.npz"),
         gaps=gaps,
     )
 
@@ -151,10 +166,14 @@ def _estimates_path(run: RunDir, name: str) -> Path:
     return run / "estimates" / f"{name}.zarr"
 
 
+def _truth(run: RunDir, config: ExperimentConfig) -> Truth | None:
+    """The truth beside the recording."""
+    path = Path(config.simulation.recording or run / "recording.zarr").parent / "truth.zarr"
+    return Truth.load(path) if path.exists() else None
+
+
 def _recording(run: RunDir, config: ExperimentConfig, gaps: list[str]) -> Recording | None:
-    path = run / "recording.zarr"
-    if not path.exists() and config.simulation.recording is not None:
-        path = Path(config.simulation.recording)
+    path = Path(config.simulation.recording or run / "recording.zarr")
     if path.exists():
         return Recording.open(path)
     gaps.append("The recording is no longer there, so the stimulus is not shown.")

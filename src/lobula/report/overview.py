@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lobula.config import save_config
-from lobula.figures.eye import hexagon_centres
+from lobula.figures import hexagon_centres
 from lobula.report import page
 from lobula.report.exhibits import Section
 from lobula.report.inputs import ReportInputs
@@ -55,7 +55,6 @@ def run_facts(inputs: ReportInputs, run_name: str) -> str:
     device = manifest.get("device") or {}
     general = {
         "started": _moment(manifest.get("created")),
-        "status": manifest.get("status", "unknown"),
         "seeds": ", ".join(f"{name} {seed}" for name, seed in (manifest.get("seeds") or {}).items()),
         "code": _code_words(code),
         "config digest": str(manifest.get("config_digest", ""))[:12],
@@ -111,11 +110,11 @@ def _made_by(inputs: ReportInputs) -> str:
 
 def _mark() -> str:
     """Seven columns of the eye as SVG."""
-    columns = np.array([[0, 0], [1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
+    u, v = np.array([[0, 1, 0, -1, -1, 0, 1], [0, 0, 1, 1, 0, -1, -1]])
     angles = np.deg2rad(np.arange(0, 360, 60))
     ring = np.column_stack([np.cos(angles), np.sin(angles)]) * 8.2
     shapes = []
-    for i, centre in enumerate(15 * hexagon_centres(columns)):
+    for i, centre in enumerate(15 * hexagon_centres(u, v)):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in centre + ring)
         shapes.append(f'<polygon points="{points}" opacity="{1 - 0.11 * i:.2f}"/>')
     return "".join(shapes)

@@ -105,9 +105,10 @@ def _card(fact: Fact) -> str:
 def figure(picture: Picture) -> str:
     """A figure with its caption and the links to its files."""
     exhibit = picture.exhibit
+    place = f"{exhibit.width} first" if exhibit.starts_row else exhibit.width
     links = " ".join(f'<a href="{FIGURES}/{escape(n)}">{escape(n.rpartition(".")[2])}</a>' for n in picture.files)
     return (
-        f'<figure id="{escape(exhibit.name)}" class="{exhibit.width}"><div class="frame">{image(picture)}</div>'
+        f'<figure id="{escape(exhibit.name)}" class="{place}"><div class="frame">{image(picture)}</div>'
         f'<figcaption>{escape(exhibit.caption)} <span class="files">{links}</span></figcaption></figure>'
     )
 

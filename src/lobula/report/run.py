@@ -9,13 +9,13 @@ from lobula.data.run_dir import RunDir
 from lobula.report import page
 from lobula.report.activity_sections import prediction_section, stimulus_section, training_section
 from lobula.report.circuit_sections import (
-    function_section,
     knowable_section,
     neuron_section,
     type_section,
     weight_section,
 )
 from lobula.report.files import make_picture
+from lobula.report.function_section import function_section
 from lobula.report.inputs import ReportInputs, load_inputs
 from lobula.report.overview import head, run_facts, score_section
 

@@ -112,20 +112,33 @@ def _recovered(inputs: ReportInputs, name: str) -> str:
             short.append(f"{label} ({number(value)} of {number(best)})")
     if not (reached or short or plain):
         return ""
-    said = ["The rung closest to the truth here is" if len(inputs.rungs) > 1 else "The only rung is", f"{name}."]
+    said = [_lead(inputs, name)]
     if reached:
         said.append(f"It recovered {_listed(reached)} as well as this recording allows.")
     if short:
         said.append(f"It stays below what this recording allows in {_listed(short)}, in fit R².")
     if plain:
         said.append(f"Fit R²: {_listed(plain)}.")
-    slope = inputs.score(name, "W", "slope")
-    if slope is not None and abs(slope - 1) > SLOPE_TOLERANCE:
+    slope, best_slope = inputs.score(name, "W", "slope"), inputs.score("ceiling", "W", "slope")
+    if slope is not None and abs(slope - (1 if best_slope is None else best_slope)) > SLOPE_TOLERANCE:
         said.append(f"Its weights come out {slope:.2f} times as large as they are.")
     share = inputs.score(name, "W", "identifiable", "share")
     if share is not None:
         said.append(f"{share:.0%} of the connections can be known from this recording at all.")
     return " ".join(said)
+
+
+def _lead(inputs: ReportInputs, name: str) -> str:
+    """Which estimator is spoken of, and where the others are."""
+    truth = inputs.truth
+    told = name == "ridge" and truth is not None and inputs.config.ridge.activation == truth.dynamics.activation
+    aside = ", which was given the true message function" if told else ""
+    others = {other: inputs.score(other, "W", "fit_r2") for other in inputs.rungs if other != name}
+    if not others:
+        return f"The estimator is {name}{aside}."
+    reached = [f"{other} {number(value)}" for other, value in others.items() if value is not None]
+    also = f" (fit R² of the weights of the others: {_listed(reached)})" if reached else ""
+    return f"The estimator closest to the truth is {name}{aside}{also}."
 
 
 def _listed(parts: list[str]) -> str:

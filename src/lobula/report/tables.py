@@ -18,6 +18,7 @@ _MEASURES = {
     "fit_r2": ("fit R²", "share of variance on the best line through recovered against true: blind to scale and sign"),
     "r2": ("R²", "share of variance on the line recovered = true"),
     "slope": ("slope", "slope of the best line; 1 is right"),
+    "fit_r2_no_outliers": ("fit R², no outliers", "fit R² without the outliers"),
     "sign_accuracy": ("sign accuracy", "share of weights with the right sign"),
     "rmse": ("RMSE", "root-mean-square error, in the quantity's unit"),
     "share": ("share of edges", "share of edges that the recording determines"),
@@ -27,10 +28,14 @@ _MEASURES = {
 }
 _PREDICTION = {
     "one_step_rmse": ("one-step RMSE", "error of dv/dt one step ahead [a.u./s]"),
-    "one_step_pearson": ("one-step r", "Pearson correlation, one step ahead"),
-    "one_step_fraction_explained": ("one-step explained", "share of the variance that is explained, one step ahead"),
+    "one_step_pearson": ("one-step r", "median Pearson correlation over neurons, one step ahead"),
+    "one_step_fraction_explained": ("one-step explained", "median share of the variance explained, one step ahead"),
     "rollout_rmse": ("rollout RMSE", "error of the voltage when the circuit runs by itself [a.u.]"),
-    "rollout_pearson": ("rollout r", "Pearson correlation of the rollout"),
+    "rollout_pearson": ("rollout r", "median Pearson correlation over neurons in the rollout"),
+    "rollout_fraction_explained": ("rollout explained", "median share of the variance explained in the rollout"),
+    "rollout_steps": ("steps per rollout", "length of a rollout [frames]"),
+    "n_rollouts": ("rollouts", "number of rollouts, from as many held-out frames"),
+    "n_frames_one_step": ("one-step frames", "held-out frames of the one-step scores"),
 }
 _TYPES = {
     "accuracy": ("accuracy", "share of neurons in the right cluster, clusters and types matched one to one"),
@@ -38,7 +43,11 @@ _TYPES = {
     "ari": ("ARI", "adjusted Rand index: 0 by chance, 1 perfect"),
     "nmi": ("NMI", "normalised mutual information"),
     "n_clusters": ("clusters", "number of clusters"),
-    "method": ("method", "clustering method"),
+    "n_types": ("cell types", "number of true cell types"),
+    "method": ("method", "clustering method of the rows above: gmm is a mixture of Gaussians"),
+    "kmeans accuracy": ("k-means accuracy", "accuracy with k-means instead"),
+    "kmeans chance_accuracy": ("k-means chance", "chance with k-means"),
+    "kmeans ari": ("k-means ARI", "adjusted Rand index with k-means"),
 }
 _COUNTS = frozenset({"n", "n_nonfinite", "n_outliers", "n_clusters"})
 
@@ -140,9 +149,9 @@ def _score_cell(key: str, table: dict[str, Any], ceiling: dict[str, Any], name: 
 
 
 def _by_rung(inputs: ReportInputs, part: str, labels: dict[str, tuple[str, str]]) -> Table | None:
-    tables = {name: inputs.part(name, part) for name in inputs.rungs if inputs.part(name, part)}
-    found = dict.fromkeys(key for table in tables.values() for key, value in table.items() if _is_plain(value))
-    keys = [key for key in labels if key in found] + [key for key in found if key not in labels]
+    tables = {name: _flat(inputs.part(name, part)) for name in inputs.rungs if inputs.part(name, part)}
+    found = dict.fromkeys(key for table in tables.values() for key in table)
+    keys = [key for key in labels if key in found] + [key for key in found if key not in labels and " " not in key]
     rows, values = [], []
     for key in keys:
         label, meaning = labels.get(key, (key.replace("_", " "), ""))
@@ -152,5 +161,7 @@ def _by_rung(inputs: ReportInputs, part: str, labels: dict[str, tuple[str, str]]
     return Table(part, tuple(tables), tuple(rows), pd.DataFrame(values)) if rows else None
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, int | float | str | bool)
+def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    """Plain values, those of a table in the table under "outer inner"."""
+    inner = {f"{key} {k}": v for key, value in table.items() if isinstance(value, dict) for k, v in value.items()}
+    return {key: value for key, value in (table | inner).items() if not isinstance(value, dict | list)}

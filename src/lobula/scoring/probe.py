@@ -13,7 +13,9 @@ from lobula.recovery.linearise import on_distribution, rest_from, visited_frames
 from lobula.simulation.truth import Truth
 
 
-def make_probe(truth: Truth, recording: Recording) -> Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]:
+def make_probe(
+    truth: Truth, recording: Recording
+) -> Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]:
     """A function that scores a model in training: connectivity_r2, vrest_r2 and tau_r2 (fit R2 against the truth).
 
     Its arguments are the model and, in a phase that holds the circuit, the held k, c and theta.

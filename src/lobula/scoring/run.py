@@ -11,7 +11,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.kernels import get_activation
 from lobula.metrics import cluster_scores, compare, compare_weights, summary
-from lobula.recovery.gauge import find_gauge, sample_voltage
+from lobula.recovery.gauge import sample_voltage, shared_gauge
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
 from lobula.regression import fit_circuit
 from lobula.simulation.truth import Truth
@@ -44,14 +44,13 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
     wiring, target = recording.wiring, config.training.target
     circuit = fit_circuit(recording["train"], wiring, message, target, max_frames)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
-    zero = find_gauge(sample_voltage(recording["train"]), message)
-    offset = get_activation(truth.dynamics.activation)(np.zeros(1))[0]
-    plain = rest_with_gauge(circuit, wiring, zero) if offset else circuit.v_rest
+    offset = float(activation(np.zeros(1))[0])
+    rest = rest_with_gauge(circuit, wiring, shared_gauge(sample_voltage(recording["train"]), message))
     threshold = config.scoring.outlier_threshold
     scores = {
         "W": compare_weights(truth.connectome.weight, circuit.weight(wiring), identifiable, threshold),
         "tau": compare(truth.connectome.tau, circuit.tau, threshold),
-        "v_rest": compare(rest_in_gauge(truth, offset), plain, threshold),
+        "v_rest": compare(rest_in_gauge(truth, offset), rest, threshold),
     }
     return Ceiling(scores, identifiable)
 
@@ -70,7 +69,7 @@ def score_estimates(
     """Weights, time constants, resting potentials and cell types against the truth."""
     circuit, neurons, threshold = truth.connectome, estimates.neurons, config.scoring.outlier_threshold
     offset = float(get_activation(truth.dynamics.activation)(np.zeros(1))[0])
-    types = cluster_scores(circuit.cell_type, neurons["cluster"].to_numpy()) | {"method": "gmm"}
+    types: dict[str, Any] = {"method": "gmm", **cluster_scores(circuit.cell_type, neurons["cluster"].to_numpy())}
     types["kmeans"] = cluster_scores(circuit.cell_type, neurons["cluster_kmeans"].to_numpy())
     return {
         "W": compare_weights(circuit.weight, estimates.edges["weight"].to_numpy(), identifiable, threshold),
@@ -90,7 +89,8 @@ class Rollouts:
 
 
 def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
-    """Evenly spaced stretches of the test split, and the neurons whose traces are shown: spread over the range of activity."""
+    """Evenly spaced stretches of the test split, and the neurons whose traces are shown: spread over the range of
+    activity."""
     split, steps = recording["test"], min(config.scoring.rollout_steps, recording["test"].n_frames - 1)
     most = max(1, min(config.scoring.n_rollouts, split.n_frames // (steps + 1)))
     starts = np.linspace(0, split.n_frames - steps - 1, most).astype(int)
@@ -106,7 +106,8 @@ def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
 def score_prediction(
     estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """One-step and rollout prediction on held-out frames; also the traces to draw: (S, M) and the error per step (S,)."""
+    """One-step and rollout prediction on held-out frames; also the traces to draw: (S, M) and the error per step
+    (S,)."""
     split, wiring = recording["test"], recording.wiring
     last = min(2000, split.n_targets(target))
     parts = []

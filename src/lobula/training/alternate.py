@@ -11,17 +11,26 @@ from lobula.models.circuit_gnn import CircuitGNN
 from lobula.models.messages import message_function
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.spline import misfit, some_targets
+from lobula.regression.tabulate import NeuronCurves, tabulate
 from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
 logger = logging.getLogger(__name__)
 
-EQUATIONS = 1500
-STEP_FRAMES = 3000
+EQUATIONS = 1000
+STEP_FRAMES = 1500
+TRIAL_FRAMES = 3000
+SAMPLE_FRAMES = 200
 LEAST_GAIN = 1e-4
 
 
 def alternate(
-    model: CircuitGNN, split: Split, wiring: Wiring, target: TargetKind, n_steps: int, n_frames: int
+    model: CircuitGNN,
+    split: Split,
+    wiring: Wiring,
+    target: TargetKind,
+    n_steps: int,
+    n_frames: int,
+    visited: tuple[np.ndarray, np.ndarray],
 ) -> LinearCircuit:
     """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
@@ -34,21 +43,25 @@ def alternate(
         target: "observed" or "drift".
         n_steps: most steps.
         n_frames: frames of the last refit.
+        visited: lowest and highest voltage of every neuron.
     """
     part = some_targets(wiring, EQUATIONS)
     fed = np.flatnonzero(part.in_degree > 0)
-    message = message_function(model)
-    circuit = fit_circuit(split, part, message, target, STEP_FRAMES)
+
+    def message() -> NeuronCurves:
+        return tabulate(message_function(model), visited)
+
+    circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES)
     score = misfit(circuit, fed)
-    sample = torch.from_numpy(split.voltage(0, min(200, split.n_frames)))
-    spread = message_spread(model, sample)
+    few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
+    spread = message_spread(model, few)
     for number in range(n_steps):
         before = last_layer(model)
         step, gain = last_layer_step(model, split, part, circuit, target, STEP_FRAMES), 0.0
         for length in (1.0, 0.3, 0.1):
             set_last_layer(model, before + length * step)
-            rescale_last_layer(model, spread, sample)
-            trial = fit_circuit(split, part, message, target, STEP_FRAMES)
+            rescale_last_layer(model, spread, few)
+            trial = fit_circuit(split, part, message(), target, TRIAL_FRAMES)
             gain = score - misfit(trial, fed)
             if gain > 0:
                 circuit, score = trial, score - gain
@@ -57,4 +70,4 @@ def alternate(
         logger.debug("last layer, step %d: misfit %.5f", number, score)
         if gain < LEAST_GAIN:
             break
-    return fit_circuit(split, wiring, message, target, n_frames)
+    return fit_circuit(split, wiring, message(), target, n_frames)

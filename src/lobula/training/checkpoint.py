@@ -33,4 +33,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise StoreError(f"checkpoint: {path} is truncated or foreign ({type(error).__name__}); delete it and train again") from error
+        raise StoreError(
+            f"checkpoint: {path} is truncated or foreign ({type(error).__name__}); delete it and train again"
+        ) from error

@@ -1,8 +1,9 @@
 r"""Gauss-Newton on the last layer of the message network, with the circuit projected out.
 
-Given the hidden features h_k(v, a) of the message network, the message is (almost) linear in its last layer. The step that lowers
-the residual most, all circuits re-fitted at once, is the variable-projection step of the spline with these features in
-place of hat functions; gradient descent needs thousands of steps for the same, because messages and weights trade off.
+Given the hidden features h_k(v, a) of the message network, the message is (almost) linear in its last layer. The step
+that lowers the residual most, all circuits re-fitted at once, is the variable-projection step of the spline with these
+features in place of hat functions; gradient descent needs thousands of steps for the same, because messages and
+weights trade off.
 """
 
 import numpy as np
@@ -13,7 +14,15 @@ from torch import Tensor
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
 from lobula.models.circuit_gnn import CircuitGNN
-from lobula.regression.gram import block_arrays, design_rows, frame_blocks, in_parallel, neuron_major, stimulated
+from lobula.regression.gram import (
+    add_product,
+    block_arrays,
+    design_rows,
+    frame_blocks,
+    in_parallel,
+    neuron_major,
+    stimulated,
+)
 from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import weighted_normal
 
@@ -75,8 +84,7 @@ def last_layer_step(
             i = fed[row]
             rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
             stacked = np.concatenate([basis[row].T.astype(np.float64), rows])
-            product = stacked @ stacked.T
-            grams[i] = product if grams[i] is None else np.add(grams[i], product, out=grams[i])
+            add_product(grams, i, stacked)
 
         in_parallel(add, len(fed))
     normal, rhs = weighted_normal(grams, n_features, circuit, wiring, fed)
@@ -119,4 +127,5 @@ def _sparse_rows(wiring: Wiring, values: np.ndarray, rows: np.ndarray) -> Tensor
         torch.from_numpy(part.indices.astype(np.int64)),
         torch.from_numpy(part.data.astype(np.float32)),
         part.shape,
+        check_invariants=False,
     )

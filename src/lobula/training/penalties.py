@@ -13,7 +13,8 @@ DEAD_AFTER_STEPS = 500
 
 
 def g_phi_diff(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    """Monotone messages: mean of relu(g(v) - g(v + d))^2 / d^2 with d = 5 % of the voltage scale; embeddings detached."""
+    """Monotone messages: mean of relu(g(v) - g(v + d))^2 / d^2 with d = 5 % of the voltage scale; embeddings
+    detached."""
     step = 0.05 * model.scales.voltage
     voltage = voltage[:1]
     fall = torch.relu(_message(model, voltage) - _message(model, voltage + step)) / step

@@ -33,7 +33,9 @@ def plan(config: TrainingConfig) -> list[Phase]:
     """The phases of a training: joint, then alternation rounds."""
     phases = [Phase("joint", 0, config.n_steps, held=False)]
     for k in range(config.rounds):
-        phases.append(Phase(f"messages {k + 1}", config.n_steps + k * config.round_steps, config.round_steps, held=True))
+        phases.append(
+            Phase(f"messages {k + 1}", config.n_steps + k * config.round_steps, config.round_steps, held=True)
+        )
     return phases
 
 

@@ -1,8 +1,8 @@
 """Training of the graph neural network: one loop, read top to bottom.
 
-A joint phase trains messages, updates, embeddings and weights by gradient descent. Alternation rounds follow: the circuit is
-refitted in closed form with the learned messages, held, and the messages are trained on. The state with the best prediction of
-held-out frames is kept; the truth is never seen.
+A joint phase trains messages, updates, embeddings and weights by gradient descent. Alternation rounds follow: the
+circuit is refitted in closed form with the learned messages, held, and the messages are trained on. The state with the
+best prediction of held-out frames is kept; the truth is never seen.
 """
 
 import csv
@@ -20,8 +20,9 @@ from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import DivergedError
 from lobula.models import CircuitGNN, Scales, message_function, registry
-from lobula.regression.held_out import held_out_error
+from lobula.regression.held_out import circuit_predictor, held_out_error
 from lobula.regression.spline import SplineFit
+from lobula.regression.tabulate import tabulate, visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.monitor import Monitor
@@ -164,7 +165,7 @@ class _Trainer:
             self.optimiser = optimiser_for(self.model, self.settings, phase)
         began = time.monotonic()
         while self.step < end:
-            parts = self.train_step(phase)
+            parts = self.train_step(phase, self.optimiser)
             self.step += 1
             if self.monitor.is_due(self.step) or self.step == end:
                 self.report(phase, parts)
@@ -175,14 +176,13 @@ class _Trainer:
         self.optimiser = None
         self.checkpoint(mid_phase=False)
 
-    def train_step(self, phase: Phase) -> dict[str, torch.Tensor]:
+    def train_step(self, phase: Phase, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
         """One optimiser step on one batch; returns the parts of the loss."""
-        assert self.optimiser is not None
         batch = self.pool.batch(self.step)
         factor = warmup_cosine(
             self.step - phase.first, phase.n_steps, self.settings.warmup_fraction, self.settings.final_lr_fraction
         )
-        for group in self.optimiser.param_groups:
+        for group in optimiser.param_groups:
             group["lr"] = factor * group["base_lr"]
         if phase.held and self.held is not None:
             prediction = self.held.predict(self.model, batch.voltage, batch.external)
@@ -193,10 +193,10 @@ class _Trainer:
             loss, parts = scaled_mse(prediction, batch.target, self.loss_weight)
             penalties = self.penalties(self.model, batch.voltage)
         total = total_loss(loss, penalties)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
-        self.optimiser.step()
+        optimiser.step()
         return {"loss": total.detach(), **parts, **penalties}
 
     def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:
@@ -227,7 +227,9 @@ class _Trainer:
             stop = min(start + n_frames // 4, split.n_targets(self.settings.target))
             voltage = torch.from_numpy(split.voltage(start, stop))
             rows = split.stimulus(start, stop)
-            external = torch.zeros_like(voltage) if rows is None else torch.from_numpy(self.recording.wiring.spread(rows))
+            external = (
+                torch.zeros_like(voltage) if rows is None else torch.from_numpy(self.recording.wiring.spread(rows))
+            )
             y = torch.from_numpy(split.target(self.settings.target, start, stop))
             held = self.held if phase.held else None
             prediction = held.predict(self.model, voltage, external) if held else self.model(voltage, external)
@@ -237,10 +239,14 @@ class _Trainer:
     def judge(self, phase: Phase) -> None:
         """Refits the circuit and keeps the model if it predicts held-out frames best so far."""
         wiring, target = self.recording.wiring, self.settings.target
+        visited = visited_range(self.recording["train"])
         steps = self.settings.gauss_newton_steps
-        circuit = alternate(self.model, self.recording["train"], wiring, target, steps, REFIT_FRAMES)
+        circuit = alternate(self.model, self.recording["train"], wiring, target, steps, REFIT_FRAMES, visited)
         self.held = HeldCircuit.from_circuit(circuit)
-        error = held_out_error(circuit, message_function(self.model), self.recording["validation"], wiring, target)
+        message = tabulate(message_function(self.model), visited)
+        error = held_out_error(
+            circuit_predictor(circuit, message, wiring), self.recording["validation"], wiring, target
+        )
         logger.info("phase %s: held-out error after refit %.5f (best %.5f)", phase.name, error, self.best)
         if error < self.best:
             self.best = error

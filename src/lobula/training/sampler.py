@@ -1,8 +1,8 @@
 """Random frames from a recording of any length, without holding it whole.
 
-Frames are drawn from a pool of decoded chunks. If all chunks fit the budget the pool is the whole split; else it slides over a
-shuffled ring of chunks, one chunk at a time, while a thread decodes the next. What step s draws depends on the seed and s alone,
-so a resumed training sees the frames that the uninterrupted one would have seen.
+Frames are drawn from a pool of decoded chunks. If all chunks fit the budget the pool is the whole split; else it
+slides over a shuffled ring of chunks, one chunk at a time, while a thread decodes the next. What step s draws depends
+on the seed and s alone, so a resumed training sees the frames that the uninterrupted one would have seen.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,7 +64,7 @@ class FramePool:
         self.stops = np.minimum(self.starts + CHUNK_FRAMES, n)
         per_chunk = 2 * CHUNK_FRAMES * wiring.n_neurons * 4
         self.n_slots = int(np.clip(pool_bytes // per_chunk, 2, len(self.starts))) if len(self.starts) > 1 else 1
-        self._chunks: dict[int, _Chunk | Future[_Chunk]] = {}
+        self._chunks: dict[int, Future[_Chunk]] = {}
         self._reader = ThreadPoolExecutor(1)
 
     def _ring(self, period: int) -> list[int]:
@@ -80,9 +80,7 @@ class FramePool:
     def _read(self, chunk: int) -> _Chunk:
         start, stop = int(self.starts[chunk]), int(self.stops[chunk])
         split = self.split
-        return _Chunk(
-            split.voltage(start, stop), split.stimulus(start, stop), split.target(self.target, start, stop)
-        )
+        return _Chunk(split.voltage(start, stop), split.stimulus(start, stop), split.target(self.target, start, stop))
 
     def _hold(self, period: int) -> list[_Chunk]:
         now = self._ring(period)
@@ -91,11 +89,7 @@ class FramePool:
         for c in ahead:
             if c not in self._chunks:
                 self._chunks[c] = self._reader.submit(self._read, c)
-        for c in now:
-            chunk = self._chunks[c]
-            if isinstance(chunk, Future):
-                self._chunks[c] = chunk.result()
-        return [self._chunks[c] for c in now]  # type: ignore[misc]
+        return [self._chunks[c].result() for c in now]
 
     def batch(self, step: int) -> Batch:
         """The frames of one step."""
@@ -110,9 +104,11 @@ class FramePool:
         if chunks[0].stimulus is None:
             external = np.zeros_like(voltage)
         else:
-            rows = np.stack([chunks[c].stimulus[t] for c, t in zip(which, inside, strict=True)])  # type: ignore[index]
+            rows = np.stack([chunks[c].stimulus[t] for c, t in zip(which, inside, strict=True)])
             external = self.wiring.spread(rows)
-        return Batch(*(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (voltage, external, target)))
+        return Batch(
+            *(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (voltage, external, target))
+        )
 
     def close(self) -> None:
         """Stops the reading thread."""

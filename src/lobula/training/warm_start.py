@@ -17,7 +17,8 @@ ROWS = 256
 
 
 def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, split: Split, streams: Streams) -> None:
-    """Sets the weights to the spline's and trains both networks to repeat its curve and its update, before any recording.
+    """Sets the weights to the spline's and trains both networks to repeat its curve and its update, before any
+    recording.
 
     The message curve is raised to be positive where the network squares its output; the offset goes into the update.
     """

@@ -1,0 +1,126 @@
+"""Recovery over seeds: simulate once per seed, fit every rung to both targets, score beside the ceiling.
+
+    python benchmarks/recovery.py run --name sigma-005 --set simulation.process_noise=0.05 --seeds 0 1 2 3 4
+    python benchmarks/recovery.py table sigma-005 sigma-05 sigma-0
+
+Results go to benchmarks/results/recovery/<name>-seed<k>.json, one file per seed, with the machine and the versions; a
+seed that is there already is skipped. Recordings live in a temporary directory and are deleted.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lobula
+from lobula import pipeline
+from lobula.data.provenance import device_facts, versions
+
+logger = logging.getLogger("benchmark")
+RESULTS = Path(__file__).parent / "results" / "recovery"
+HEADER = (
+    *("setting", "target", "rung", "seeds", "W fit R2", "slope", "W, identifiable (share)", "tau", "V_rest"),
+    "largest gap to ceiling",
+)
+QUANTITIES = ("W", "tau", "v_rest")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fits and scores every seed that has no result yet."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for seed in args.seeds:
+        file = RESULTS / f"{args.name}-seed{seed}.json"
+        if file.exists():
+            logger.info("%s is there, skipped", file.name)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            result = one_seed(args, seed, Path(folder))
+        file.write_text(json.dumps(result, indent=1) + "\n")
+        logger.info("wrote %s", file.name)
+
+
+def one_seed(args: argparse.Namespace, seed: int, folder: Path) -> dict:
+    """All rungs and targets on one recording."""
+    seeds = [f"simulation.seed={seed}", f"training.seed={seed}"]
+    base = lobula.load_config(args.recipe, overrides=[*args.set, *seeds])
+    pipeline.simulate(base, folder / "data", progress=False)
+    result: dict = {"name": args.name, "recipe": args.recipe, "overrides": args.set, "seed": seed, "targets": {}}
+    result |= {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": device_facts(),
+        "versions": versions(),
+    }
+    for target in args.targets:
+        values = {"training.target": target, "simulation.recording": str(folder / "data" / "recording.zarr")}
+        config = base.with_values({**values, "training.estimators": args.estimators})
+        out, began = folder / target, time.perf_counter()
+        pipeline.train(config, out, progress=False)
+        pipeline.recover(config, out, progress=False)
+        scores = pipeline.score(config, out, progress=False)
+        stages = json.loads((out / "run.json").read_text())["stages"]
+        scores["wall_s"] = {name: stage.get("wall_s") for name, stage in stages.items()}
+        result["targets"][target] = scores
+        logger.info("%s seed %d %s: %.0f s", args.name, seed, target, time.perf_counter() - began)
+    return result
+
+
+def table(args: argparse.Namespace) -> None:
+    """Markdown: median and worst over seeds, per rung and target, beside the ceiling."""
+    print(f"| {' | '.join(HEADER)} |")
+    print("|---" * len(HEADER) + "|")
+    for name in args.names:
+        files = sorted(RESULTS.glob(f"{name}-seed*.json"))
+        results = [json.loads(f.read_text()) for f in files]
+        for target in ("observed", "drift"):
+            scores = [r["targets"][target] for r in results if target in r["targets"]]
+            for rung in ("ceiling", "ridge", "spline", "gnn"):
+                rows = [s for s in scores if s.get(rung)]
+                if rows:
+                    print(row(name, target, rung, rows))
+
+
+def row(name: str, target: str, rung: str, rows: list[dict]) -> str:
+    """One line: median (worst) of every figure."""
+
+    def spread(values: list[float]) -> str:
+        return f"{statistics.median(values):.4f} ({min(values):.4f})"
+
+    slopes = [r[rung]["W"]["slope"] for r in rows]
+    known = [r[rung]["W"]["identifiable"]["fit_r2"] for r in rows]
+    share = statistics.median(r[rung]["W"]["identifiable"]["share"] for r in rows)
+    cells = [spread([r[rung][q]["fit_r2"] for r in rows]) for q in QUANTITIES]
+    gap = "-"
+    if rung != "ceiling":
+        gap = f"{max(r['ceiling'][q]['fit_r2'] - r[rung][q]['fit_r2'] for r in rows for q in QUANTITIES):.4f}"
+    slope = f"{statistics.median(slopes):.3f} [{min(slopes):.3f}, {max(slopes):.3f}]"
+    identifiable = f"{spread(known)} ({100 * share:.1f} %)"
+    line = [name, target, rung, str(len(rows)), cells[0], slope, identifiable, cells[1], cells[2], gap]
+    return f"| {' | '.join(line)} |"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    fit = commands.add_parser("run", help="fit and score")
+    fit.add_argument("--name", required=True)
+    fit.add_argument("--recipe", default="fly-small")
+    fit.add_argument("--set", action="append", default=[])
+    fit.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    fit.add_argument("--estimators", nargs="+", default=["ridge", "spline", "gnn"])
+    fit.add_argument("--targets", nargs="+", default=["observed", "drift"])
+    fit.set_defaults(call=run)
+    show = commands.add_parser("table", help="print the table")
+    show.add_argument("names", nargs="+")
+    show.set_defaults(call=table)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    args.call(args)
+
+
+if __name__ == "__main__":
+    main()

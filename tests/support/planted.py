@@ -1,0 +1,47 @@
+"""A tiny random circuit with known truth, its recording as arrays, and what a fit should find."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lobula.data.wiring import Wiring
+
+DT = 0.02
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Truth and recording: weights (E,), tau and v_rest (N,), voltage (T, N), stimulus (T, H), drift (T, N)."""
+
+    wiring: Wiring
+    weight: np.ndarray
+    tau: np.ndarray
+    v_rest: np.ndarray
+    voltage: np.ndarray
+    stimulus: np.ndarray
+    drift: np.ndarray
+
+
+def planted_circuit(
+    n: int = 30, in_degree: int = 5, n_frames: int = 4000, noise: float = 0.3, seed: int = 0, activation=None
+) -> Planted:
+    """Simulates a random graded circuit with a plain dense loop in float64; the first four neurons get a stimulus."""
+    activation = activation or (lambda v: np.maximum(v, 0.0))
+    rng = np.random.default_rng(seed)
+    post = np.repeat(np.arange(n), in_degree)
+    pre = np.concatenate([rng.choice(np.delete(np.arange(n), i), in_degree, replace=False) for i in range(n)])
+    column = np.where(np.arange(n) < 4, np.arange(n), -1)
+    wiring = Wiring.from_edges(np.stack([pre, post]), n, column)
+    weight = rng.normal(0.0, 0.6 / np.sqrt(in_degree), wiring.n_edges)
+    tau, v_rest = rng.uniform(0.05, 0.2, n), rng.normal(0.3, 0.2, n)
+    matrix = np.zeros((n, n))
+    matrix[wiring.post, wiring.pre] = weight
+    stimulus = rng.random((n_frames, 4))
+    voltage, drift = np.empty((n_frames, n)), np.empty((n_frames, n))
+    v = v_rest.copy()
+    for t in range(n_frames):
+        external = np.where(column >= 0, stimulus[t][np.maximum(column, 0)], 0.0)
+        voltage[t] = v
+        drift[t] = (-v + v_rest + matrix @ activation(v) + external) / tau
+        v = v + DT * drift[t] + noise * rng.standard_normal(n)
+    return Planted(wiring, weight, tau, v_rest, voltage.astype("f4"), stimulus.astype("f4"), drift.astype("f4"))

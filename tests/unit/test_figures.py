@@ -1,0 +1,226 @@
+"""Figures: they draw what they are given, in one style, and compute no scores."""
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import lobula.figures as figures
+from lobula.errors import ConfigError
+from lobula.figures import DARK, LIGHT, FigureStyle, Sheet
+from lobula.figures.panels import robust_limits, score_lines
+from lobula.figures.recovery import N_BINS
+
+SOURCE = Path(figures.__file__).parent
+STYLES = [LIGHT, DARK]
+HEXAGON = figures.hexagon_centres(np.array([0, 1, 0, -1, -1, 0, 1]), np.array([0, 0, 1, 1, 0, -1, -1]))
+
+
+def texts(figure: Figure) -> str:
+    """Every text of a figure."""
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+def cloud(rng: np.random.Generator, n: int = 300) -> dict:
+    true = rng.standard_normal(n)
+    return {"true": true, "recovered": true + 0.1 * rng.standard_normal(n), "quantity": "weight W", "estimator": "gnn"}
+
+
+def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Figure, pd.DataFrame]]:
+    """One of every family."""
+    time, names, types = np.arange(20) * 0.02, ["L1", "Mi1", "T4a"], np.repeat([0, 1, 2], 10)
+    voltage, wave = np.linspace(-1, 2, 30), rng.standard_normal((20, 3))
+    metrics = pd.DataFrame(
+        {"iteration": [1, 2, 3, 4], "phase": ["joint"] * 2 + ["round 1"] * 2, "loss": [4.0, 3, 2, 1]}
+    )
+    metrics["connectivity_r2"], metrics["g_phi_norm"] = [0.1, 0.5, np.nan, 0.9], [1e-2, 1e-3, np.nan, np.nan]
+    curves = {"ridge": (voltage, np.maximum(voltage, 0)), "gnn": (voltage, rng.random((30, 5)))}
+    eye = [
+        Sheet("stimulus", HEXAGON, rng.random((6, 7))),
+        Sheet("T4a", HEXAGON, wave[:6, :1] * HEXAGON[:, 0], signed=True),
+    ]
+    edges = rng.integers(0, 3, (2, 50))
+    weights = {"true": rng.standard_normal(50), "spline": rng.standard_normal(50)}
+    return {
+        "scatter": figures.recovery_scatter(**cloud(rng), style=style, scores={"R²": 0.5}),
+        "types": figures.types_in_plane(wave[:, 0], wave[:, 1], types[:20], names, style, labels=("a", "b")),
+        "messages": figures.message_curves(curves, style, true=curves["ridge"], visited=(-0.5, 1.0)),
+        "updates": figures.update_curves(voltage, rng.random((30, 5)), style, tau=np.arange(5) * 0.1),
+        "traces": figures.rollout_traces(time, wave, {"ridge": wave + 1}, names, style),
+        "error": figures.rollout_error(time, {"ridge": np.sqrt(time)}, style),
+        "training": figures.training_curves(metrics, style),
+        "eye": figures.hexagonal_eye(time[:6], eye, style),
+        "pairs": figures.weights_by_type(*edges, weights, names, style),
+        "identifiable": figures.identifiability_map(*edges, weights["true"] > 0, names, style),
+        "resolution": figures.resolution_histogram({"ridge": rng.random(50)}, style, shares={"ridge": 0.84}),
+    }
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_every_figure_draws_and_says_what_it_shows(style: FigureStyle, rng: np.random.Generator) -> None:
+    before = dict(mpl.rcParams)
+    for name, (figure, table) in draw_all(style, rng).items():
+        assert len(table), name
+        assert figure.get_facecolor() == mpl.colors.to_rgba(style.paper)
+        assert style.save(figure, "svg").startswith(b"<?xml")
+    assert dict(mpl.rcParams) == before
+
+
+def test_only_the_style_names_colours_and_sizes() -> None:
+    forbidden = {
+        "a colour": r"#[0-9a-fA-F]{3,8}\b|[\"'](C\d|tab:\w+|black|white|red|green|blue|grey|gray|orange|k|w)[\"']",
+        "a size": r"(size|fontsize|labelsize|\blw|linewidth|dpi|figsize)\s*=\s*(0?\.\d|[1-9])",
+        "a colour map": r"cmap=[\"']",
+        "global state": r"pyplot|rcParams|style\.use",
+    }
+    for file in SOURCE.glob("*.py"):
+        for what, pattern in forbidden.items() if file.name != "style.py" else []:
+            found = re.search(pattern, file.read_text())
+            assert found is None, f"{file.name} sets {what}: {found}"
+    report = SOURCE.parent / "report"
+    for file in [*report.glob("*.py"), *report.glob("*.css"), *report.glob("*.html")]:
+        found = re.search(forbidden["a colour"].split("|")[0], file.read_text())
+        assert found is None, f"{file.name} names a colour: {found}"
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_text_is_readable_and_rungs_stay_apart_for_colour_blind_eyes(style: FigureStyle) -> None:
+    assert contrast(style.ink, style.paper) > 10
+    assert contrast(style.muted, style.paper) > 4.5
+    for colour in style.rungs.values():
+        assert contrast(colour, style.paper) > 3
+    for matrix in (np.eye(3), DEUTERANOPIA, PROTANOPIA):
+        seen = [np.clip(matrix @ linear(colour), 0, 1) ** (1 / 2.2) for colour in style.rungs.values()]
+        assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.12
+
+
+DEUTERANOPIA = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])  # Machado et al. 2009
+PROTANOPIA = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])
+
+
+def linear(colour: str) -> np.ndarray:
+    return np.array(mpl.colors.to_rgb(colour)) ** 2.2
+
+
+def contrast(first: str, second: str) -> float:
+    high, low = sorted((float(linear(c) @ [0.2126, 0.7152, 0.0722]) for c in (first, second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_files_are_the_same_bytes_every_time(rng: np.random.Generator) -> None:
+    data = cloud(rng, 20)
+    for kind in ("svg", "png", "pdf"):
+        first, second = (
+            LIGHT.save(figures.recovery_scatter(**data, style=LIGHT, scores={})[0], kind) for _ in range(2)
+        )
+        assert first == second, kind
+    with pytest.raises(ConfigError, match="expected one of"):
+        LIGHT.save(Figure(), "bmp")
+
+
+def test_scatter_prints_the_scores_that_it_is_given(rng: np.random.Generator) -> None:
+    figure, table = figures.recovery_scatter(**cloud(rng), style=LIGHT, scores={"fit R²": 0.12345, "slope": None})
+    assert "fit R² 0.123\nslope n/a" in texts(figure)
+    assert list(table) == ["true", "recovered", "identifiable"]
+    without, _ = figures.recovery_scatter(**cloud(rng), style=LIGHT, scores={})
+    assert "R²" not in texts(without)
+    assert score_lines({"R²": -3.0}) == ["R² -3.000"]
+
+
+def test_scatter_becomes_a_density_and_loses_nothing(rng: np.random.Generator) -> None:
+    data = cloud(rng, 5_000)
+    known = np.arange(5_000) % 10 > 0
+    points, _ = figures.recovery_scatter(**data, style=LIGHT, scores={}, identifiable=known, max_points=5_000)
+    figure, table = figures.recovery_scatter(**data, style=LIGHT, scores={}, identifiable=known, max_points=4_999)
+    assert len(points.axes[0].images) == 0
+    assert len(figure.axes[0].images) == 2
+    outside = re.search(r"(\d+) outside the view", texts(figure))
+    assert table["count"].sum() + int(outside[1] if outside else 0) == 5_000
+    assert len(table) < 2 * N_BINS**2
+    assert "500 undetermined (grey)" in texts(figure)
+
+
+def test_scatter_counts_what_it_cannot_draw(rng: np.random.Generator) -> None:
+    data = cloud(rng)
+    data["recovered"][:3] = [np.nan, np.inf, 1e9]
+    figure, table = figures.recovery_scatter(**data, style=LIGHT, scores={})
+    assert "2 not finite" in texts(figure)
+    assert "1 outside the view" in texts(figure)
+    assert len(table) == 297
+    assert figure.axes[0].get_xlim()[1] < 10  # a runaway does not squeeze the cloud
+
+
+def test_scatter_of_nothing_finite() -> None:
+    nothing = np.full(4, np.nan)
+    figure, table = figures.recovery_scatter(
+        np.zeros(4), nothing, LIGHT, quantity="tau", estimator="ridge", scores={"R²": None}
+    )
+    assert table.empty
+    assert "4 not finite" in texts(figure)
+
+
+def test_robust_limits_ignore_the_tails() -> None:
+    low, high = robust_limits(np.r_[np.linspace(0, 1, 10_000), 1e6], share=0.99, margin=0.0)
+    assert 0 < low < 0.01
+    assert 0.99 < high < 1.01
+    assert robust_limits(np.array([np.nan])) == pytest.approx((-0.06, 1.06))
+    low, high = robust_limits(np.full(5, 2.0))
+    assert low < 2.0 < high
+
+
+@pytest.mark.parametrize(("width", "label"), [(1, "rank"), (2, "embedding 2"), (5, "principal direction 2")])
+def test_embeddings_of_any_width_have_a_plane(width: int, label: str, rng: np.random.Generator) -> None:
+    plane, labels = figures.principal_plane(rng.standard_normal((50, width)))
+    assert plane.shape == (50, 2)
+    assert label in labels[1]
+
+
+def test_labels_of_types_do_not_cover_each_other(rng: np.random.Generator) -> None:
+    n_types = 60
+    kind = np.repeat(np.arange(n_types), 5)
+    x, y = rng.standard_normal((2, n_types))[:, kind]
+    names = [f"type {i}" for i in range(n_types)]
+    figure, table = figures.types_in_plane(x, y, kind, names, LIGHT, labels=("a", "b"))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 10 < len(boxes) < n_types
+    overlaps = [a for a, b in combinations(boxes, 2) if mpl.transforms.Bbox.intersection(a, b) is not None]
+    assert len(overlaps) < 0.05 * len(boxes) ** 2 / 2
+    assert set(table["cell_type"]) == set(names)
+
+
+def test_neurons_without_a_type_are_grey(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((2, 30))
+    figure, table = figures.types_in_plane(x, y, np.full(30, -1), [], LIGHT, labels=("a", "b"))
+    assert set(table["cell_type"]) == {""}
+    assert np.allclose(figure.axes[0].collections[0].get_facecolor()[0, :3], mpl.colors.to_rgb(LIGHT.muted))
+
+
+def test_pairs_hold_the_mean_by_type() -> None:
+    pre, post = np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])
+    weights = {"true": np.array([1.0, 3.0, -1.0, np.nan])}
+    _, table = figures.weights_by_type(pre, post, weights, ["A", "B"], LIGHT)
+    assert table.to_dict("list") == {"pre": ["B", "A"], "post": ["A", "B"], "n_edges": [2, 2], "true": [-1.0, 2.0]}
+
+
+def test_message_bands_leave_out_what_no_neuron_visits() -> None:
+    voltage = np.linspace(-1, 1, 5)
+    per_neuron = np.tile(voltage[:, None], 3)
+    per_neuron[0] = np.nan
+    _, table = figures.message_curves({"gnn": (voltage, per_neuron)}, LIGHT, visited=(-1, 1))
+    assert np.isnan(table["message"][0])
+    assert np.allclose(table["message"][1:], voltage[1:])
+
+
+def test_training_without_scores_or_penalties_still_draws() -> None:
+    figure, table = figures.training_curves(
+        pd.DataFrame({"iteration": [1, 2], "phase": "joint", "loss": ["2", "1"]}), LIGHT
+    )
+    assert len(figure.axes) == 1
+    assert len(table) == 2

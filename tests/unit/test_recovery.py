@@ -1,0 +1,109 @@
+"""Reading the circuit back: the gauge, the table of estimates, prediction, and `lobula.fit`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.support.planted import DT, Planted, planted_circuit
+
+import lobula
+from lobula.data.estimates import Estimates
+from lobula.errors import ConfigError, LobulaError, MissingInputError, NonFiniteError, ShapeError, StoreError
+from lobula.recovery.cell_types import gaussian_mixture, neuron_features
+from lobula.recovery.gauge import find_gauge
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return planted_circuit(n_frames=3000)
+
+
+@pytest.fixture(scope="module")
+def estimates(planted: Planted) -> Estimates:
+    return lobula.fit(planted.voltage, planted.wiring, DT, planted.stimulus, method="ridge", drift=planted.drift)
+
+
+def test_gauge_undoes_scale_and_offset_of_every_neuron() -> None:
+    rng = np.random.default_rng(0)
+    voltage = rng.normal(0.3, 0.5, (500, 20)).astype("f4")
+    scale, offset = rng.uniform(0.5, 2.0, 20), rng.normal(0.0, 1.0, 20)
+    gauge = find_gauge(voltage, lambda v: scale * np.maximum(v, 0) + offset)
+    ratio = gauge.scale / scale
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=0.02)
+    assert ratio.mean() == pytest.approx(1.0, abs=0.02)
+    np.testing.assert_allclose(gauge.offset, offset, atol=0.08)
+
+
+def test_estimates_are_in_original_ids_and_order_does_not_matter(planted: Planted) -> None:
+    wiring = planted.wiring
+    shuffled = np.random.default_rng(1).permutation(wiring.n_edges)
+    ids = np.arange(wiring.n_neurons) + 1000
+    renamed = lobula.Wiring.from_edges(wiring.edge_index[:, shuffled], wiring.n_neurons, wiring.stimulus_column, ids)
+    result = lobula.fit(planted.voltage, renamed, DT, planted.stimulus, method="ridge", drift=planted.drift)
+    truth = pd.DataFrame({"pre": ids[wiring.pre], "post": ids[wiring.post], "true": planted.weight})
+    merged = result.edges.merge(truth, on=["pre", "post"])
+    assert len(merged) == wiring.n_edges
+    np.testing.assert_allclose(merged["weight"], merged["true"], atol=1e-3)
+    assert list(result.neurons["id"]) == list(ids)
+
+
+def test_prediction_follows_the_recording(planted: Planted, estimates: Estimates) -> None:
+    quiet = planted_circuit(n_frames=300, noise=0.0)
+    rolled = estimates.predict(quiet.voltage[0], quiet.stimulus[:200])
+    np.testing.assert_allclose(rolled, quiet.voltage[1:201], atol=5e-3)
+    many = estimates.predict(quiet.voltage[:2], np.stack([quiet.stimulus[:50], quiet.stimulus[1:51]]))
+    np.testing.assert_allclose(many[0], rolled[:50], atol=1e-6)
+
+
+def test_estimates_survive_the_disk(estimates: Estimates, tmp_path: Path) -> None:
+    estimates.save(tmp_path / "e.zarr")
+    again = Estimates.load(tmp_path / "e.zarr")
+    pd.testing.assert_frame_equal(again.edges, estimates.edges)
+    pd.testing.assert_frame_equal(again.neurons, estimates.neurons)
+    assert again.notes == estimates.notes
+    v = np.linspace(-1, 2, 30)[None]
+    np.testing.assert_array_equal(again.drift(v), estimates.drift(v))
+    (tmp_path / "e.zarr" / "zarr.json").write_text("{}")
+    with pytest.raises(StoreError, match="truncated or"):
+        Estimates.load(tmp_path / "e.zarr")
+    with pytest.raises(MissingInputError, match="run the recover stage"):
+        Estimates.load(tmp_path / "none.zarr")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (lambda p: {"voltage": p.voltage.T}, ShapeError, "transpose it"),
+        (lambda p: {"voltage": p.voltage[:5]}, ShapeError, "record longer"),
+        (lambda p: {"voltage": np.where(np.arange(3000)[:, None] == 7, np.nan, p.voltage)}, NonFiniteError, "frame 7"),
+        (lambda p: {"method": "lasso"}, ConfigError, "expected 'ridge'"),
+        (lambda p: {"dt": 0.0}, ConfigError, "dt"),
+        (lambda p: {"cell_types": np.zeros(3)}, ShapeError, "cell_types"),
+        (lambda p: {"stimulus": p.stimulus[:10]}, ShapeError, "stimulus"),
+        (lambda p: {"wiring": p.wiring.edge_index}, ShapeError, "Wiring.from_edges"),
+        (lambda p: {"n_stepz": 3}, ConfigError, "n_steps"),
+    ],
+)
+def test_bad_input_is_named(planted: Planted, change, error: type[LobulaError], text: str) -> None:
+    arguments = {"voltage": planted.voltage, "wiring": planted.wiring, "dt": DT, "stimulus": planted.stimulus,
+                 "method": "ridge"} | change(planted)  # fmt: skip
+    with pytest.raises(error, match=text) as caught:
+        lobula.fit(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_known_cell_types_name_a_column(planted: Planted) -> None:
+    types = np.arange(planted.wiring.n_neurons) % 3
+    result = lobula.fit(planted.voltage, planted.wiring, DT, planted.stimulus, cell_types=types, method="ridge")
+    np.testing.assert_array_equal(result.neurons["cell_type"], types)
+    assert result.neurons["cluster"].nunique() <= 3
+
+
+def test_clusters_find_separate_types(planted: Planted) -> None:
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 30)
+    tau, rest = np.array([0.05, 0.1, 0.2])[kind], np.array([0.0, 1.0, 2.0])[kind]
+    features = neuron_features(planted.wiring, planted.weight, tau, rest, np.column_stack([kind, -kind]).astype(float))
+    cluster = gaussian_mixture(features[:, [0, 1, -2, -1]], 3)
+    assert len(np.unique(np.stack([kind, cluster]), axis=1).T) == 3

@@ -1,0 +1,180 @@
+"""Evidence ridge and the spline against plain formulations and planted circuits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.planted import DT, Planted, planted_circuit
+
+from lobula.data.recording import Recording
+from lobula.kernels import get_activation
+from lobula.metrics import line_fit
+from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, solve
+from lobula.regression.curve import initial_knots, merge_close, refined_knots
+from lobula.regression.ridge import best_ratio
+from lobula.regression.spline import bounded_step, some_targets
+from lobula.regression.tabulate import tabulate, visited_range
+
+relu = get_activation("relu")
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return planted_circuit()
+
+
+@pytest.fixture(scope="module")
+def recording(planted: Planted) -> Recording:
+    return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+
+
+def test_gram_is_the_plain_product(planted: Planted, recording: Recording) -> None:
+    train = recording["train"]
+    grams = accumulate(train, planted.wiring, relu, "observed")
+    n = train.n_targets("observed")
+    v = train.voltage(0, n + 1).astype(float)
+    i = 2
+    inputs = planted.wiring.pre[planted.wiring.post == i]
+    y = (v[1:] - v[:-1])[:, i] / DT
+    rows = np.stack([*np.maximum(v[:-1, inputs], 0).T, v[:-1, i], np.ones(n), train.stimulus(0, n)[:, i], y])
+    np.testing.assert_allclose(grams.grams[i], rows @ rows.T, rtol=2e-5, atol=1e-3)
+
+
+def test_ridge_with_fixed_ratio_is_the_textbook_solution(planted: Planted, recording: Recording) -> None:
+    grams = accumulate(recording["train"], planted.wiring, relu, "drift")
+    ratio = 1e-3
+    circuit = solve(grams, planted.wiring, ratio=ratio)
+    gram, d = grams.grams[7], 5
+    penalty = np.diag([ratio * grams.n_frames] * d + [0.0] * (len(gram) - 1 - d))
+    expected = np.linalg.solve(gram[:-1, :-1] + penalty, gram[:-1, -1])
+    np.testing.assert_allclose(circuit.theta[planted.wiring.post == 7], expected[:d], rtol=1e-6)
+    np.testing.assert_allclose([circuit.k[7], circuit.c[7]], expected[d : d + 2], rtol=1e-6)
+
+
+def test_evidence_is_the_gaussian_marginal_likelihood() -> None:
+    rng = np.random.default_rng(0)
+    x, n = rng.standard_normal((200, 3)), 200
+    y = x @ [1.0, -0.5, 0.2] + 0.7 * rng.standard_normal(n)
+    s, vectors = np.linalg.eigh(x.T @ x)
+    z = vectors.T @ x.T @ y
+    lam, _ = best_ratio(s, z**2, float(y @ y), n, n)
+
+    def log_likelihood(ratio: float) -> float:
+        covariance = np.eye(n) + x @ x.T / ratio
+        _, determinant = np.linalg.slogdet(covariance)
+        return -0.5 * determinant - 0.5 * n * np.log(y @ np.linalg.solve(covariance, y))
+
+    assert log_likelihood(lam) >= max(log_likelihood(lam * f) for f in (0.3, 0.7, 1.5, 3.0))
+
+
+def test_drift_is_recovered_exactly(planted: Planted, recording: Recording) -> None:
+    circuit = fit_circuit(recording["train"], planted.wiring, relu, "drift")
+    np.testing.assert_allclose(circuit.weight(planted.wiring), planted.weight, atol=2e-4)
+    np.testing.assert_allclose(circuit.tau, planted.tau, rtol=1e-4)
+    np.testing.assert_allclose(circuit.v_rest, planted.v_rest, atol=2e-4)
+
+
+def test_standard_errors_are_calibrated(planted: Planted, recording: Recording) -> None:
+    circuit = fit_circuit(recording["train"], planted.wiring, relu, "observed")
+    score = (circuit.weight(planted.wiring) - planted.weight) / circuit.weight_stderr
+    assert 0.75 < np.sqrt(np.mean(score**2)) < 1.3
+
+
+def test_silent_source_is_flagged() -> None:
+    planted = planted_circuit(noise=0.05)
+    voltage = planted.voltage.copy()
+    voltage[:, 3] = -1.0
+    recording = Recording.from_arrays(voltage, planted.wiring, DT, planted.stimulus)
+    circuit = fit_circuit(recording["train"], planted.wiring, relu)
+    silent = planted.wiring.pre == 3
+    assert silent.any()
+    assert np.all(circuit.resolution[silent] == 0)
+    assert np.all(np.isinf(circuit.theta_stderr[silent]))
+    assert np.median(circuit.resolution[~silent]) > 0.9
+
+
+def test_shuffled_time_and_wrong_wiring_fail(planted: Planted, recording: Recording) -> None:
+    right = line_fit(planted.weight, fit_circuit(recording["train"], planted.wiring, relu).weight(planted.wiring))[1]
+    order = np.random.default_rng(0).permutation(len(planted.voltage))
+    shuffled = Recording.from_arrays(planted.voltage[order], planted.wiring, DT, planted.stimulus[order])
+    circuit = fit_circuit(shuffled["train"], planted.wiring, relu)
+    assert right > 0.9
+    assert line_fit(planted.weight, circuit.weight(planted.wiring))[1] < 0.2
+    wrong = planted.wiring.relabel(np.roll(np.arange(planted.wiring.n_neurons), 7))
+    circuit = fit_circuit(recording["train"], wrong, relu)
+    assert line_fit(planted.weight, circuit.weight(wrong))[1] < 0.2
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "softplus"])
+def test_spline_finds_weights_without_knowing_the_message_function(name: str) -> None:
+    planted = planted_circuit(activation=get_activation(name), n_frames=3000)
+    recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    fit = fit_spline(recording["train"], planted.wiring, "drift", n_rounds=10)
+    slope, r2 = line_fit(planted.weight, fit.circuit.weight(planted.wiring))
+    assert r2 > 0.998
+    np.testing.assert_allclose(fit.circuit.tau, planted.tau, rtol=0.02)
+    if name == "relu":
+        assert slope == pytest.approx(1.0, abs=0.02)
+        assert fit.curve(np.array([0.0]))[0] == pytest.approx(0.0, abs=1e-9)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**31))
+def test_relabelling_neurons_permutes_the_solution(seed: int) -> None:
+    planted = planted_circuit(n=12, in_degree=3, n_frames=400)
+    order = np.random.default_rng(seed).permutation(12)
+    moved = planted.wiring.relabel(order)
+    fits = []
+    for wiring, voltage in ((planted.wiring, planted.voltage), (moved, planted.voltage[:, order])):
+        recording = Recording.from_arrays(voltage, wiring, DT, planted.stimulus)
+        fits.append(fit_circuit(recording["train"], wiring, relu))
+    np.testing.assert_allclose(fits[1].tau, fits[0].tau[order], rtol=1e-6)
+    np.testing.assert_allclose(fits[1].theta, fits[0].theta[moved.edge_order], rtol=1e-5, atol=1e-8)
+
+
+def test_chunking_is_invisible(planted: Planted, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = accumulate(recording["train"], planted.wiring, relu)
+    monkeypatch.setattr("lobula.regression.gram.frame_blocks.__defaults__", (137,))
+    parts = accumulate(recording["train"], planted.wiring, relu)
+    assert whole.n_frames == parts.n_frames
+    np.testing.assert_allclose(parts.grams[0], whole.grams[0], rtol=1e-9)
+
+
+def test_curve_is_interpolation() -> None:
+    knots = np.array([-1.0, 0.0, 0.5, 2.0])
+    curve = PiecewiseLinear(knots, np.array([0.0, 0.0, 0.5, 1.0]))
+    v = np.linspace(-1, 2, 50)
+    np.testing.assert_allclose(curve(v), np.interp(v, knots, curve.values), atol=1e-12)
+    assert curve(np.array([3.5]))[0] == pytest.approx(1.5)
+    fine = curve.resampled(refined_knots(curve, 2))
+    np.testing.assert_allclose(fine(v), curve(v), atol=1e-12)
+    assert len(fine.knots) == 6
+
+
+def test_knots_are_sorted_and_apart() -> None:
+    knots = initial_knots(np.random.default_rng(0).normal(size=10_000), 40)
+    assert np.all(np.diff(knots) > 0)
+    assert len(merge_close(np.array([0.0, 1e-9, 1.0]))) == 2
+
+
+def test_bounded_step_keeps_the_curve_monotone() -> None:
+    curve = PiecewiseLinear.identity(np.linspace(-1, 1, 9))
+    pull = -10.0 * np.arange(9.0)
+    step = bounded_step(np.eye(9), pull, curve, monotone=True)
+    assert np.all(np.diff(curve.values + step) >= -1e-9)
+    free = bounded_step(np.eye(9), pull, curve, monotone=False)
+    assert np.any(np.diff(curve.values + free) < -1e-3)
+
+
+def test_some_targets_keeps_whole_equations(planted: Planted) -> None:
+    part = some_targets(planted.wiring, 8)
+    fed = np.flatnonzero(part.in_degree > 0)
+    assert len(fed) == 8
+    np.testing.assert_array_equal(part.in_degree[fed], planted.wiring.in_degree[fed])
+
+
+def test_tabulated_messages_follow_the_function(recording: Recording) -> None:
+    visited = visited_range(recording["train"])
+    table = tabulate(lambda v: np.tanh(v) + 0.1 * v, visited)
+    v = recording["train"].voltage(0, 300)
+    np.testing.assert_allclose(table(v), np.tanh(v) + 0.1 * v, atol=2e-5)

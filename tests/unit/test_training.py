@@ -1,0 +1,169 @@
+"""The trainer: sampler, penalties, schedules, checkpoints, exact resume, and a planted recovery."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.support.planted import DT, planted_circuit
+
+from lobula.config import ExperimentConfig
+from lobula.data.recording import Recording
+from lobula.data.streams import Streams
+from lobula.errors import DeadPenaltyError, DivergedError, StoreError
+from lobula.metrics import line_fit
+from lobula.recovery import recover_gnn
+from lobula.training import new_model, train
+from lobula.training.checkpoint import load_checkpoint, save_checkpoint
+from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
+from lobula.training.objectives import scaled_mse, total_loss
+from lobula.training.penalties import Penalties, g_phi_diff, g_phi_norm
+from lobula.training.phases import plan
+from lobula.training.sampler import FramePool
+from lobula.training.schedules import warmup_cosine
+
+SMALL = {"training.n_steps": 40, "training.rounds": 1, "training.round_steps": 20, "training.checkpoint_every": 10,
+         "training.validation_every": 20, "training.gauss_newton_steps": 1, "model.hidden_dim": 16,
+         "model.hidden_dim_update": 16}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    planted = planted_circuit(n_frames=3000)
+    return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+
+
+def config(**values: object) -> ExperimentConfig:
+    return ExperimentConfig().with_values({**SMALL, **values})
+
+
+def test_the_pool_slides_and_depends_on_the_step_alone(recording: Recording) -> None:
+    split, wiring = recording["train"], recording.wiring
+    tiny = 2 * 1000 * wiring.n_neurons * 4 * 2
+    pools = [FramePool(split, wiring, "observed", Streams(1), 8, pool_bytes=tiny) for _ in range(2)]
+    assert pools[0].n_slots == 2 < len(pools[0].starts)
+    for step in range(0, 160, 20):
+        pools[0].batch(step)
+    late, fresh = pools[0].batch(170), pools[1].batch(170)
+    torch.testing.assert_close(late.voltage, fresh.voltage, rtol=0, atol=0)
+    for pool in pools:
+        pool.close()
+
+
+def test_a_batch_holds_matching_frames(recording: Recording) -> None:
+    pool = FramePool(recording["train"], recording.wiring, "drift", Streams(0), 16)
+    batch = pool.batch(3)
+    pool.close()
+    voltage = recording["train"].voltage()
+    for v, e, y in zip(batch.voltage, batch.external, batch.target, strict=True):
+        t = int(np.flatnonzero((voltage == v.numpy()).all(1))[0])
+        np.testing.assert_array_equal(recording["train"].drift(t, t + 1)[0], y.numpy())
+        np.testing.assert_array_equal(recording.wiring.spread(recording["train"].stimulus(t, t + 1))[0], e.numpy())
+
+
+def test_objective_returns_its_parts() -> None:
+    loss, parts = scaled_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]]), torch.tensor([1.0, 0.5]))
+    assert float(loss) == pytest.approx((1 + 0.5 * 4) / 2)
+    assert float(total_loss(loss, {"a": torch.tensor(0.25)})) == pytest.approx(1.75)
+    assert set(parts) == {"prediction"}
+
+
+def test_penalties_against_plain_loops(recording: Recording) -> None:
+    model = new_model(recording, config())
+    voltage = torch.from_numpy(recording["train"].voltage(0, 2))
+    x = model.scales.voltage
+    with torch.no_grad():
+        here, there = model.message(voltage[:1]), model.message(voltage[:1] + 0.05 * x)
+        falls = [max(float(a - b), 0.0) / (0.05 * x) for a, b in zip(here[0], there[0], strict=True)]
+        assert float(g_phi_diff(model, voltage)) == pytest.approx(np.mean(np.square(falls)), rel=1e-4)
+        top = model.message(torch.full((1, voltage.shape[1]), 2 * x))[0]
+        assert float(g_phi_norm(model, voltage)) == pytest.approx(float(((top / (2 * x) - 1) ** 2).mean()), rel=1e-5)
+
+
+def test_a_penalty_that_never_acts_is_an_error() -> None:
+    penalties = Penalties(config(**{"training.coeff_W_L1": 1.0}).training)
+    with pytest.raises(DeadPenaltyError, match="W_L1"):
+        penalties.watch({"W_L1": 0.0, "g_phi_norm": 1.0, "g_phi_diff": 0.0}, 600)
+
+
+def test_schedule_warms_up_and_decays() -> None:
+    factors = [warmup_cosine(s, 100, 0.1, 0.02) for s in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[-1] == pytest.approx(0.02, abs=2e-3)
+
+
+def test_phases_follow_each_other() -> None:
+    phases = plan(config(**{"training.rounds": 3}).training)
+    assert [p.first for p in phases] == [0, 40, 60, 80]
+    assert [p.held for p in phases] == [False, True, True, True]
+
+
+def test_checkpoint_refuses_what_is_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"x": torch.arange(100)})
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(StoreError, match="truncated or foreign"):
+        load_checkpoint(path)
+
+
+def test_last_layer_jacobian_is_the_derivative(recording: Recording) -> None:
+    for positive in (False, True):
+        model = new_model(recording, config(**{"model.g_phi_positive": positive}))
+        voltage = torch.from_numpy(recording["train"].voltage(0, 3))
+        message, jacobian = last_layer_jacobian(model, voltage)
+        with torch.no_grad():
+            torch.testing.assert_close(message, model.message(voltage), rtol=1e-4, atol=1e-5)
+        direction = torch.randn(jacobian.shape[-1], generator=torch.Generator().manual_seed(0))
+        before, eps = last_layer(model), 1e-3
+        values = []
+        for sign in (1, -1):
+            set_last_layer(model, before + sign * eps * direction)
+            with torch.no_grad():
+                values.append(model.message(voltage))
+        torch.testing.assert_close((values[0] - values[1]) / (2 * eps), jacobian @ direction, rtol=2e-2, atol=2e-2)
+
+
+def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, tmp_path: Path) -> None:
+    settings = config()
+    whole = train(recording, settings, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    for stop_at in (24, 45):  # inside the joint phase, then inside a round
+
+        def progress(step: int, total: int, numbers: dict[str, float], stop_at: int = stop_at) -> None:
+            if step >= stop_at:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train(recording, settings, tmp_path / "parts", progress=progress)
+    parts = train(recording, settings, tmp_path / "parts")
+    for (name, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+    assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "parts" / "metrics.csv").read_text()
+
+
+def test_divergence_is_named(tmp_path: Path) -> None:
+    planted = planted_circuit(n=8, in_degree=2, n_frames=200)
+    huge = Recording.from_arrays(planted.voltage * np.float32(1e25), planted.wiring, DT)
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"lower training\.lr"):
+        train(huge, config(), tmp_path)
+
+
+def test_gnn_recovers_a_planted_circuit_and_an_untrained_one_does_not(tmp_path: Path) -> None:
+    planted = planted_circuit(n_frames=6000)
+    recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    settings = ExperimentConfig().with_values(
+        {"training.target": "drift", "training.n_steps": 500, "training.rounds": 2, "training.round_steps": 150}
+    )
+    model = train(recording, settings, tmp_path)
+    estimates = recover_gnn(recording, model, "drift", settings.recovery)
+    slope, r2 = line_fit(planted.weight, estimates.edges["weight"].to_numpy())
+    assert r2 > 0.98
+    assert slope == pytest.approx(1.0, abs=0.05)
+    reference = settings.with_values({"recovery.readout": "reference"})
+    untrained = recover_gnn(recording, new_model(recording, settings), "drift", reference.recovery)
+    weights = untrained.edges["weight"].to_numpy()
+    assert not line_fit(planted.weight, weights)[1] > 0.2
