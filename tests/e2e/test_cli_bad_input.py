@@ -225,10 +225,10 @@ def test_full_disk_while_training(lobula, recording, tmp_path, tiny, monkeypatch
     options = [*tiny, "--set", f"simulation.recording={recording}", "--set", "training.estimators=[gnn]"]
     words = ("train", "fly-small", *options, "--out", tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("lobula.training.checkpoint.os.fsync", refuse)
+        patch.setattr("lobula.training.checkpoint.torch.save", refuse)
         assert lobula(*words, "--quiet").error_line.startswith("DiskFullError: ")
-    assert [path.name for path in (tmp_path / "run").rglob("*.partial")] == []
     assert lobula(*words).code == 0
+    assert [path.name for path in (tmp_path / "run").rglob("*.partial")] == []
 
 
 def test_lock_of_a_killed_process_is_gone(run_copy):

@@ -10,7 +10,8 @@ from tests.support.planted import DT, Planted, planted_circuit
 import lobula
 from lobula.data.estimates import Estimates
 from lobula.errors import ConfigError, LobulaError, MissingInputError, NonFiniteError, ShapeError, StoreError
-from lobula.recovery.cell_types import gaussian_mixture, neuron_features
+from lobula.metrics import hungarian_accuracy
+from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.gauge import find_gauge
 
 
@@ -100,10 +101,18 @@ def test_known_cell_types_name_a_column(planted: Planted) -> None:
     assert result.neurons["cluster"].nunique() <= 3
 
 
-def test_clusters_find_separate_types(planted: Planted) -> None:
+def test_clusters_find_types_and_their_number() -> None:
+    """Three types that differ in one value and in whom they talk to; the number of types is not given."""
     rng = np.random.default_rng(0)
-    kind = rng.integers(0, 3, 30)
-    tau, rest = np.array([0.05, 0.1, 0.2])[kind], np.array([0.0, 1.0, 2.0])[kind]
-    features = neuron_features(planted.wiring, planted.weight, tau, rest, np.column_stack([kind, -kind]).astype(float))
-    cluster = gaussian_mixture(features[:, [0, 1, -2, -1]], 3)
-    assert len(np.unique(np.stack([kind, cluster]), axis=1).T) == 3
+    kind = np.repeat(np.arange(3), 60)
+    pre, post = np.nonzero((kind[:, None] + 1) % 3 == kind[None])
+    keep = rng.random(len(pre)) < 0.1
+    wiring = lobula.Wiring.from_edges(np.stack([pre[keep], post[keep]]), 180)
+    weight = np.array([1.0, -1.0, 0.5])[kind[wiring.pre]] + 0.1 * rng.standard_normal(wiring.n_edges)
+    tau = np.array([0.05, 0.1, 0.2])[kind] * rng.lognormal(0, 0.05, 180)
+    found = find_cell_types(wiring, neuron_features(wiring, weight, tau, rng.normal(size=180), None), weight)
+    assert found.n_types == 3
+    assert found.stability > 0.9
+    assert hungarian_accuracy(kind, found.gmm) > 0.95
+    scrambled = rng.permutation(found.gmm)
+    assert hungarian_accuracy(kind, scrambled) < 0.6

@@ -19,22 +19,23 @@ from lobula.data.zarr_format import CHUNK_FRAMES
 SIMULATE_FRAME, SIMULATE_FRAME_EDGE = 1e-4, 2e-9
 GRAM_FRAME_NEURON, GRAM_FRAME_Q = 3e-8, 5e-11
 SOLVE_NEURON, SOLVE_Q = 4e-4, 1e-7
-CURVE_FRAME_EDGE = 2.5e-8
-MESSAGE_FRAME_NEURON = 3.5e-7  # of the default network, forwards
+CURVE_FRAME_NEURON, CURVE_FRAME_EDGE = 2e-7, 1e-8
+MESSAGE_FRAME_NEURON = 1.5e-7  # of the default network, forwards
 STEP, STEP_NEURON, STEP_EDGE = 4e-3, 3e-6, 2e-8  # the latter two per frame of the batch
-TYPES_NEURON = 4e-4  # clustering
-SCORE_FRAME_NEURON = 7e-7
-REPORT, REPORT_NEURON = 15.0, 1e-3
+TYPES_NEURON = 3e-4  # clustering
+SCORE_FRAME_NEURON = 2.5e-7
+REPORT, REPORT_NEURON = 10.0, 2e-4
 
 SAMPLED_EQUATIONS = 1_500  # neurons whose equations decide the curve of the gnn
 JUDGE_FRAMES = 8_000  # of the refit after every phase of the gnn
 ALTERNATION_FRAMES = 3_000  # of each Gauss-Newton step of the gnn
 SCORE_FRAMES = 2_000  # one step ahead
 
-LIBRARIES_BYTES = 5e8
+LIBRARIES_BYTES = 6e8
+NETWORK_BYTES = 4e8  # activations and their gradients
 POOL_BYTES = 2**30  # decoded chunks that training draws frames from
 CACHE_BYTES = 2**28  # decoded chunks behind a recording
-BLOCK_FRAMES = 1_000  # frames that a regression holds in double precision
+N_BLOCKS, BLOCK_FRAMES = 14, 1_000  # (N, frames) arrays in double precision that a regression holds
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _message_regression(
 def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     settings, n = config.spline, max(wiring.n_neurons, 1)
     n_frames = _at_most(settings.curve_frames, n_train)
-    curve = min(1.0, settings.curve_neurons / n) * n_frames * CURVE_FRAME_EDGE * wiring.n_edges
+    share = min(1.0, settings.curve_neurons / n)
+    curve = n_frames * (CURVE_FRAME_NEURON * n + share * CURVE_FRAME_EDGE * wiring.n_edges)
     rounds = settings.n_rounds * (_regression(wiring, n_frames, settings.curve_neurons) + curve)
     return rounds + _regression(wiring, _at_most(settings.max_frames, n_train))
 
@@ -165,8 +167,8 @@ def _memory(config: ExperimentConfig, wiring: Wiring, n_train: int, stages: Sequ
     n, frame = wiring.n_neurons, 4 * wiring.n_neurons
     fields = 2 if config.simulation.record_drift else 1
     simulate = 4 * fields * CHUNK_FRAMES * frame  # one block computed, one written, and their encoded copies
-    regression = 6 * BLOCK_FRAMES * 8 * n + 2 * 8 * _gram_size(wiring.in_degree)
-    pool = min(POOL_BYTES, 2 * n_train * frame) if "gnn" in config.training.estimators else 0
+    regression = N_BLOCKS * BLOCK_FRAMES * 8 * n + 2 * 8 * _gram_size(wiring.in_degree)
+    pool = NETWORK_BYTES + min(POOL_BYTES, 2 * n_train * frame) if "gnn" in config.training.estimators else 0
     work = {"simulate": simulate, "train": regression + pool + CACHE_BYTES, "report": CACHE_BYTES}
     work |= dict.fromkeys(("recover", "score"), regression + CACHE_BYTES)
     return LIBRARIES_BYTES + max((work[name] for name in stages), default=0)

@@ -13,7 +13,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.models import CircuitGNN, message_function
-from lobula.recovery.cell_types import gaussian_mixture, k_means, neuron_features
+from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.gauge import Gauge, find_gauge, sample_voltage, shared_gauge
 from lobula.recovery.linearise import (
     Slopes,
@@ -206,14 +206,14 @@ def neuron_table(
 ) -> pd.DataFrame:
     """One row per neuron, in original ids."""
     features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
-    cluster = gaussian_mixture(features, n_types)
+    types = find_cell_types(wiring, features, weight, n_types)
     table = {
         "id": wiring.neuron_ids,
         "tau": circuit.tau,
         "v_rest": v_rest,
         "residual_std": circuit.residual_std,
-        "cluster": cluster,
-        "cluster_kmeans": k_means(features, int(cluster.max()) + 1),
+        "cluster": types.gmm,
+        "cluster_kmeans": types.k_means,
     }
     if embedding is not None:
         table |= {f"embedding_{d}": embedding[:, d] for d in range(embedding.shape[1])}
