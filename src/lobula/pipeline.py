@@ -283,6 +283,12 @@ class _Bar:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
 
+    def finish(self) -> None:
+        """Fills the bar."""
+        if self._bar is not None and self._task is not None:
+            total = self._bar.tasks[self._task].total or 1
+            self._bar.update(self._task, completed=total, total=total)
+
     def numbers(self, done: int, total: int, numbers: dict[str, float]) -> None:
         """Moves the bar and shows loss and validation."""
         self.show(done, total, f"loss {numbers['loss']:.4f}  validation {numbers['validation']:.4f}")
@@ -304,4 +310,5 @@ def _bar(name: str, progress: bool) -> Iterator[_Bar]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         shown = _Bar(bar, name)
         yield shown
+        shown.finish()
         bar.stop_task(shown._task)

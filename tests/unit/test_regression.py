@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.support.planted import DT, Planted, planted_circuit
 
 from lobula.data.recording import Recording
+from lobula.data.wiring import Wiring
 from lobula.kernels import get_activation
 from lobula.metrics import line_fit
 from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, solve
@@ -91,6 +92,23 @@ def test_silent_source_is_flagged() -> None:
     assert np.all(circuit.resolution[silent] == 0)
     assert np.all(np.isinf(circuit.theta_stderr[silent]))
     assert np.median(circuit.resolution[~silent]) > 0.9
+
+
+def test_a_self_loop_of_a_neuron_that_never_rests_is_flagged_and_spoils_nothing() -> None:
+    """relu(v) = v there: the self-loop is exactly confounded with the leak, whatever the noise."""
+    rng = np.random.default_rng(0)
+    wiring = Wiring.from_edges(np.array([[0, 1, 1], [0, 0, 1]]), 2)
+    v, drift = np.empty((3000, 2)), np.empty((3000, 2))
+    x = np.array([5.0, 0.0])
+    for t in range(3000):
+        v[t] = x
+        drift[t] = [(-x[0] + 5 + 0.5 * max(x[1], 0)) / 0.1, (-x[1]) / 0.1]
+        x = x + DT * drift[t] + 0.2 * rng.standard_normal(2)
+    recording = Recording.from_arrays(v.astype("f4"), wiring, DT, None, drift.astype("f4"))
+    circuit = fit_circuit(recording["train"], wiring, relu, "drift")
+    assert circuit.resolution[0] < 0.5 < circuit.resolution[1]
+    assert circuit.tau[0] == pytest.approx(0.1, rel=1e-3)
+    assert circuit.weight(wiring)[1] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_shuffled_time_and_wrong_wiring_fail(planted: Planted, recording: Recording) -> None:

@@ -28,6 +28,8 @@ from lobula.regression.gram import Frames, MessageFunction, NeuronGrams, accumul
 
 LOG_RATIOS = np.linspace(-14.0, 3.0, 69)
 """Grid of log10(lambda / n_frames); the optimum is refined by a parabola."""
+ROUNDING = 1e-11
+"""Directions with less than this share of the largest squared norm are rounding, not data: exactly confounded sources."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
 
@@ -163,8 +165,9 @@ def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float
     rss0 = float(gram[-1, -1] - gram[d:-1, -1] @ solved[:, -1])
     dof = max(n_frames - len(free), 1)
     s, vectors = np.linalg.eigh((projected + projected.T) / 2)
-    s = np.maximum(s, 0.0)
-    z = vectors.T @ rhs
+    null = s < ROUNDING * float(np.diag(gram)[:-1].max())
+    s = np.where(null, 0.0, s)
+    z = np.where(null, 0.0, vectors.T @ rhs)
     if ratio is None and len(s):
         lam, evidence = best_ratio(s, z**2, rss0, dof, n_frames)
     else:

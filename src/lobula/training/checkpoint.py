@@ -1,24 +1,26 @@
 """Checkpoints: everything that the next step depends on, written atomically."""
 
-import os
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lobula.data.atomic import atomic_write_bytes
 from lobula.errors import MissingInputError, StoreError
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes beside the target and renames: a kill leaves the old checkpoint or the new one."""
+    """Writes beside the target and renames: a kill or a full disk leaves the old checkpoint or the new one.
+
+    Raises:
+        DiskFullError: if there is no room.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
