@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import QuantileTransformer
@@ -104,7 +103,9 @@ def partner_profile(matrix: scipy.sparse.csr_matrix, labels: np.ndarray) -> np.n
     member = scipy.sparse.csr_matrix((np.ones(len(labels)), (np.arange(len(labels)), labels)))
     sums = [(m @ member).toarray() for m in (matrix, matrix.T)]
     profile = np.hstack([s / np.maximum(np.linalg.norm(s, axis=1, keepdims=True), 1e-9) for s in sums])
-    reduced = PCA(min(PARTNER_DIMENSIONS, *profile.shape), random_state=0).fit_transform(profile)
+    centred = profile - profile.mean(0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    reduced = centred @ directions[:, -PARTNER_DIMENSIONS:]
     return reduced / max(float(reduced.std()), 1e-12)
 
 

@@ -29,7 +29,7 @@ from lobula.regression.gram import Frames, MessageFunction, NeuronGrams, accumul
 LOG_RATIOS = np.linspace(-14.0, 3.0, 69)
 """Grid of log10(lambda / n_frames); the optimum is refined by a parabola."""
 ROUNDING = 1e-11
-"""Directions with less than this share of the largest squared norm are rounding, not data: exactly confounded sources."""
+"""Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
 
