@@ -69,7 +69,6 @@ def run(config: ExperimentConfig, out: str | Path, force: bool = False, progress
         _recover(directory, config, force, progress)
         scores = _score(directory, config, force, progress)
         page = _report(directory, config, force, progress)
-        directory.finish()
     return RunResult(directory.path, page, scores)
 
 
@@ -266,6 +265,7 @@ def _started(config: ExperimentConfig, out: str | Path) -> Iterator[RunDir]:
     with RunDir(out) as directory:
         directory.start(config)
         yield directory
+        directory.finish()
 
 
 # ---------------------------------------------------------------- progress

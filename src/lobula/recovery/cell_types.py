@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 CANDIDATES = (2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 100, 120)
 NEURONS_PER_CLUSTER = 12
-MOST_NEURONS = 5000
+MOST_NEURONS = 3000
 ROUNDS = 3
+STARTS = 2
 PARTNER_DIMENSIONS = 20
 PARTNER_WEIGHT = 2.0
 
@@ -73,8 +74,11 @@ def most_stable(features: np.ndarray, matrix: scipy.sparse.csr_matrix, order: np
     for k in CANDIDATES:
         if middle < k * NEURONS_PER_CLUSTER / 2:
             break
-        labels = [relational_mixture(features, matrix, k, half, seed)[0] for seed, half in enumerate(halves)]
-        score = float(adjusted_rand_score(*labels))
+        first, second = (
+            [relational_mixture(features, matrix, k, half, 2 * start + side)[0] for start in range(STARTS)]
+            for side, half in enumerate(halves)
+        )
+        score = float(np.mean([adjusted_rand_score(a, b) for a in first for b in second]))
         if score**2 * np.log(k) > most:
             best, agreement, most = k, score, score**2 * np.log(k)
     logger.info("cell types: %d clusters, agreement of halves %.3f", best, agreement)
