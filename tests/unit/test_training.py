@@ -13,6 +13,7 @@ from lobula.data.streams import Streams
 from lobula.errors import DeadPenaltyError, DivergedError, StoreError
 from lobula.metrics import line_fit
 from lobula.recovery import recover_gnn
+from lobula.regression import fit_spline
 from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
@@ -21,6 +22,7 @@ from lobula.training.penalties import Penalties, g_phi_diff, g_phi_norm
 from lobula.training.phases import plan
 from lobula.training.sampler import FramePool
 from lobula.training.schedules import warmup_cosine
+from lobula.training.warm_start import start_from_spline
 
 SMALL = {"training.n_steps": 40, "training.rounds": 1, "training.round_steps": 20, "training.checkpoint_every": 10,
          "training.validation_every": 20, "training.gauss_newton_steps": 1, "model.hidden_dim": 16,
@@ -143,6 +145,22 @@ def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, t
     for (name, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
     assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "parts" / "metrics.csv").read_text()
+
+
+def test_a_warm_start_repeats_the_spline(tmp_path: Path) -> None:
+    planted = planted_circuit(n_frames=3000)
+    recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    spline = fit_spline(recording["train"], planted.wiring, "drift", n_rounds=8)
+    settings = config(**{"training.target": "drift", "training.warm_start": "spline", "model.hidden_dim": 64})
+    model = new_model(recording, settings)
+    start_from_spline(model, spline, planted.wiring, recording["train"], Streams(0))
+    voltage = torch.from_numpy(recording["validation"].voltage(0, 100))
+    with torch.no_grad():
+        error = model.message(voltage).numpy() - spline.curve(voltage.numpy())
+    assert np.sqrt(np.mean(error**2)) < 0.05 * spline.curve(voltage.numpy()).std()
+    np.testing.assert_allclose(model.weight.detach().numpy(), spline.circuit.weight(planted.wiring), rtol=1e-5)
+    estimates = recover_gnn(recording, train(recording, settings, tmp_path, spline), "drift", settings.recovery)
+    assert line_fit(planted.weight, estimates.edges["weight"].to_numpy())[1] > 0.98
 
 
 def test_divergence_is_named(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def train(
     trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress)
     try:
         trainer.resume()
+        if trainer.step == 0 and settings.warm_start == "spline" and spline is not None:
+            trainer.judge("warm start")
         for phase in trainer.phases:
             trainer.run_phase(phase)
     finally:
@@ -172,7 +174,7 @@ class _Trainer:
             if self.step % self.settings.checkpoint_every == 0 and self.step < end:
                 self.checkpoint(mid_phase=True)
         logger.info("phase %s: %d steps in %.1f s", phase.name, phase.n_steps, time.monotonic() - began)
-        self.judge(phase)
+        self.judge(phase.name)
         self.optimiser = None
         self.checkpoint(mid_phase=False)
 
@@ -236,8 +238,8 @@ class _Trainer:
             losses.append(float(scaled_mse(prediction, y, weight)[0]))
         return float(np.mean(losses))
 
-    def judge(self, phase: Phase) -> None:
-        """Refits the circuit and keeps the model if it predicts held-out frames best so far."""
+    def judge(self, name: str) -> None:
+        """Refits the circuit; keeps the model if it predicts held-out frames best, else goes back to the best."""
         wiring, target = self.recording.wiring, self.settings.target
         visited = visited_range(self.recording["train"])
         steps = self.settings.gauss_newton_steps
@@ -247,10 +249,15 @@ class _Trainer:
         error = held_out_error(
             circuit_predictor(circuit, message, wiring), self.recording["validation"], wiring, target
         )
-        logger.info("phase %s: held-out error after refit %.5f (best %.5f)", phase.name, error, self.best)
+        logger.info("phase %s: held-out error after refit %.5f (best %.5f)", name, error, self.best)
         if error < self.best:
             self.best = error
-            save_checkpoint(self.out / "best.pt", {"model": self.model.state_dict(), "step": self.step, "error": error})
+            content = {"model": self.model.state_dict(), "held": self.held.state(), "step": self.step, "error": error}
+            save_checkpoint(self.out / "best.pt", content)
+        else:
+            saved = load_checkpoint(self.out / "best.pt")
+            self.model.load_state_dict(saved["model"])
+            self.held = HeldCircuit(**saved["held"])
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
