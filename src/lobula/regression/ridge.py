@@ -144,7 +144,9 @@ def best_ratio(s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, n: int) -> 
     return lam, float(evidence(np.array([lam]))[0])
 
 
-def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float | None = None) -> NeuronFit:
+def solve_neuron(
+    gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float | None = None, floor: float = 0.0
+) -> NeuronFit:
     """Evidence ridge for one neuron.
 
     Args:
@@ -152,6 +154,7 @@ def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float
         n_frames: frames summed in ``gram``.
         live: (d,) bool, sources whose message varies; the others get weight 0 and infinite uncertainty.
         ratio: fixed lambda / n_frames instead of the evidence's choice.
+        floor: lower bound on lambda / n_frames.
     """
     d = len(live)
     free = gram[d:-1, d:-1]
@@ -172,6 +175,7 @@ def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float
         lam, evidence = best_ratio(s, z**2, rss0, dof, n_frames)
     else:
         lam, evidence = n_frames * (ratio or 1.0), float("nan")
+    lam = max(lam, floor * n_frames)
     inverse = vectors / (s + lam)
     covariance = inverse @ vectors.T
     residual_var = max(rss0 - float(z @ (z / (s + lam))), 0.0) / dof
@@ -193,13 +197,14 @@ def solve_neuron(gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float
     )
 
 
-def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None) -> LinearCircuit:
+def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor: float = 0.0) -> LinearCircuit:
     """Evidence ridge for every neuron.
 
     Args:
         grams: from `gram.accumulate`.
         wiring: the graph of the fit.
         ratio: fixed lambda / n_frames (None: the evidence decides, neuron by neuron).
+        floor: lower bound on lambda / n_frames.
     """
     n, e = wiring.n_neurons, wiring.n_edges
     per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv", "reg", "ev")}
@@ -208,7 +213,7 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None) -> Lin
 
     def task(i: int) -> None:
         span = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        fit = solve_neuron(grams.grams[i], grams.n_frames, active[wiring.pre[span]], ratio)
+        fit = solve_neuron(grams.grams[i], grams.n_frames, active[wiring.pre[span]], ratio, floor)
         k = fit.free[0]
         per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
         per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0

@@ -37,6 +37,10 @@ from lobula.regression.ridge import LinearCircuit, solve
 
 logger = logging.getLogger(__name__)
 
+FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
+"""Least lambda / n_frames of the first rounds: without noise, unbounded weights would make up for a wrong curve."""
+SHORTEST = 0.05
+
 
 @dataclass(frozen=True)
 class SplineFit:
@@ -83,37 +87,47 @@ def fit_spline(
         tolerance: stop when the mean log residual variance improves by less per round.
         on_round: called with (round, mean log residual variance).
     """
-    sample = np.concatenate([frames.voltage(s.start, s.stop)[::50].ravel() for s in frame_blocks(frames, target, 8000)])
-    sample = np.random.default_rng(0).permutation(sample)[:200_000].astype(np.float64)
+    sample = voltage_sample(frames, target)
     low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
     curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
     history: list[dict[str, float]] = []
     part = some_targets(wiring, curve_neurons)
     fed = np.flatnonzero(part.in_degree > 0)
-    best, best_score, step = curve, np.inf, 1.0
+    best, best_score, step, level = curve, np.inf, 1.0, 0
     direction = np.zeros(0)
     for round_ in range(n_rounds):
-        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part)
+        floor = FLOORS[min(level, len(FLOORS) - 1)]
+        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part, floor=floor)
         score = misfit(circuit, fed)
-        history.append({"round": round_, "score": score, "n_knots": len(curve.knots), "step": step})
+        history.append({"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": floor})
         if on_round is not None:
             on_round(round_, score)
-        if score > best_score + tolerance and step > 0.1:
-            step *= 0.5
+        if score > best_score + tolerance and step > SHORTEST:
+            step *= 0.3
             curve = best.with_values(best.values + step * direction)
             continue
-        converged = best_score - score < tolerance
-        if converged and step == 1.0 and len(curve.knots) >= 2 * n_knots:
+        if score > best_score + tolerance:
             break
-        best, best_score, step = curve, min(score, best_score), 1.0
+        converged = best_score - score < tolerance and step == 1.0
+        if converged and level >= len(FLOORS) - 1 and len(curve.knots) >= 2 * n_knots:
+            break
+        best, best_score, step = curve, score, 1.0
         if converged or round_ in (2, 4, 6):
             best = curve.resampled(refined_knots(curve, max(n_knots // 4, 2)))
         direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone)
         curve = settle_gauge(best.with_values(best.values + direction), sample)
         direction = curve.values - best.values
+        if level < len(FLOORS) - 1:
+            level, best_score = level + 1, np.inf
     curve = settle_gauge(best, sample)
     circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
     return SplineFit(circuit, curve, (low, high), history)
+
+
+def voltage_sample(frames: Frames, target: str, size: int = 200_000) -> np.ndarray:
+    """(S,) voltages of all neurons, drawn from frames spread over the recording."""
+    rows = [frames.voltage(span.start, span.stop)[::50].ravel() for span in frame_blocks(frames, target, 8000)]
+    return np.random.default_rng(0).permutation(np.concatenate(rows))[:size].astype(np.float64)
 
 
 def misfit(circuit: LinearCircuit, neurons: np.ndarray) -> float:
