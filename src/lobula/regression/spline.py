@@ -90,24 +90,23 @@ def fit_spline(
     sample = voltage_sample(frames, target)
     low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
     curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
-    history: list[dict[str, float]] = []
-    part = some_targets(wiring, curve_neurons)
+    history, part = [], some_targets(wiring, curve_neurons)
     fed = np.flatnonzero(part.in_degree > 0)
-    best, best_score, step, level = curve, np.inf, 1.0, 0
-    direction = np.zeros(0)
+    best, best_score, step, level, direction = curve, np.inf, 1.0, 0, np.zeros(0)
     for round_ in range(n_rounds):
-        floor = FLOORS[min(level, len(FLOORS) - 1)]
-        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part, floor=floor)
+        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part, floor=FLOORS[level])
         score = misfit(circuit, fed)
-        history.append({"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": floor})
+        history.append(
+            {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
+        )
         if on_round is not None:
             on_round(round_, score)
-        if score > best_score + tolerance and step > SHORTEST:
+        if score > best_score + tolerance:
+            if step <= SHORTEST:
+                break
             step *= 0.3
             curve = best.with_values(best.values + step * direction)
             continue
-        if score > best_score + tolerance:
-            break
         converged = best_score - score < tolerance and step == 1.0
         if converged and level >= len(FLOORS) - 1 and len(curve.knots) >= 2 * n_knots:
             break
