@@ -70,7 +70,7 @@ def fit_spline(
     curve_neurons: int = 1500,
     monotone: bool = True,
     tolerance: float = 1e-4,
-    on_round: Callable[[int, float], None] | None = None,
+    on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -99,8 +99,7 @@ def fit_spline(
         history.append(
             {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
         )
-        if on_round is not None:
-            on_round(round_, score)
+        on_round(round_, score)
         if score > best_score + tolerance:
             if step <= SHORTEST:
                 break
@@ -116,8 +115,7 @@ def fit_spline(
         direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone)
         curve = settle_gauge(best.with_values(best.values + direction), sample)
         direction = curve.values - best.values
-        if level < len(FLOORS) - 1:
-            level, best_score = level + 1, np.inf
+        level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
     curve = settle_gauge(best, sample)
     circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
     return SplineFit(circuit, curve, (low, high), history)

@@ -26,7 +26,10 @@ def train_ridge(
 
 
 def train_spline(
-    recording: Recording, config: ExperimentConfig, out: Path, on_round: Callable[[int, float], None] | None = None
+    recording: Recording,
+    config: ExperimentConfig,
+    out: Path,
+    on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
     """Circuit and message function; writes circuit.npz, curve.npz and history.csv."""
     settings = config.spline
