@@ -5,7 +5,6 @@ circuit is refitted in closed form with the learned messages, held, and the mess
 best prediction of held-out frames is kept; the truth is never seen.
 """
 
-import csv
 import logging
 import time
 from collections.abc import Callable
@@ -258,9 +257,3 @@ class _Trainer:
             saved = load_checkpoint(self.out / "best.pt")
             self.model.load_state_dict(saved["model"])
             self.held = HeldCircuit(**saved["held"])
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
