@@ -12,6 +12,7 @@ from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import DeadPenaltyError, DivergedError, StoreError
 from lobula.metrics import line_fit
+from lobula.models import message_function
 from lobula.recovery import recover_gnn
 from lobula.regression import fit_spline
 from lobula.training import new_model, train
@@ -188,3 +189,30 @@ def test_gnn_recovers_a_planted_circuit_and_an_untrained_one_does_not(tmp_path: 
     assert np.isfinite(untrained).all()
     assert line_fit(planted.weight, trained)[1] > 0.8
     assert line_fit(planted.weight, untrained)[1] < 0.2
+
+
+def test_shared_messages_are_those_of_the_mean_embedding(recording: Recording) -> None:
+    model = new_model(recording, config())
+    voltage = torch.from_numpy(recording["train"].voltage(0, 900))
+    with torch.no_grad():
+        mean = model.embedding.mean(0, keepdim=True)
+        expected = model.scales.voltage * model.message_mlp((voltage / model.scales.voltage)[..., None], mean)
+        assert float((model.message(voltage) - expected).abs().max()) > 1e-3
+        model.share_messages()
+        torch.testing.assert_close(model.message(voltage), expected, rtol=1e-5, atol=1e-6)
+    table = message_function(model)(voltage.numpy())  # more points than the table of a shared function
+    np.testing.assert_allclose(table, expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_messages_are_shared_unless_held_out_frames_object(tmp_path: Path, alike: bool) -> None:
+    def mixed(v: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(v)) % 2 == 0, np.maximum(v, 0.0), np.abs(v))
+
+    planted = planted_circuit(n_frames=6000, activation=None if alike else mixed)
+    data = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    values = {"training.target": "drift", "training.n_steps": 1000, "training.gauss_newton_steps": 3}
+    model = train(data, config(**values, **{"training.lr": 5e-3, "training.lr_embedding": 2e-2}), tmp_path)
+    assert bool(model.shared) is alike
+    never = new_model(data, config(**{"model.g_phi_shared": "yes"}))
+    assert bool(never.shared)

@@ -18,5 +18,8 @@ class ModelConfig(Section):
         "relu", "nonlinearity of both networks", role="tunable"
     )
     g_phi_positive: bool = param(False, "square the output of g_phi", role="tunable")
+    g_phi_shared: Literal["auto", "yes", "no"] = param(
+        "auto", "one message function for all neurons; auto: unless held-out prediction objects", role="tunable"
+    )
     embedding_init: Literal["random", "ones"] = param("random", "start of the embeddings", role="tunable")
     w_init: Literal["zeros", "randn", "randn_scaled"] = param("zeros", "start of the edge weights", role="tunable")

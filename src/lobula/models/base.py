@@ -12,6 +12,9 @@ class AbstractDynamicsModel(nn.Module, ABC):
     Concrete models are final; register one with `registry.register`.
     """
 
+    shared: Tensor
+    """Scalar bool: all neurons have one message function."""
+
     @abstractmethod
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """dv/dt.

@@ -54,13 +54,26 @@ class CircuitGNN(AbstractDynamicsModel):
         generator = streams.torch_generator("init", "embedding")
         start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
         self.embedding = nn.Parameter(start)
+        self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
         generator = streams.torch_generator("init", "weight")
         size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(e, 1) ** -0.5}[config.w_init]
         self.weight = nn.Parameter(size * torch.randn(e, generator=generator))
 
+    @property
+    def message_embedding(self) -> Tensor:
+        """(N, D) embedding that the message network sees; (1, D) zeros where all neurons share one message function."""
+        return torch.zeros_like(self.embedding[:1]) if self.shared else self.embedding
+
+    @torch.no_grad()
+    def share_messages(self) -> None:
+        """From now on all neurons have the message function of their mean embedding."""
+        layer = self.message_mlp.embedding
+        layer.bias.copy_(layer(self.embedding.mean(0)))
+        self.shared.fill_(True)
+
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) message g_phi(v, a), squared where `g_phi_positive`, in units of the voltage scale."""
-        value = self.message_mlp((voltage / self.scales.voltage)[..., None], self.embedding)
+        value = self.message_mlp((voltage / self.scales.voltage)[..., None], self.message_embedding)
         return self.scales.voltage * (value.square() if self.config.g_phi_positive else value)
 
     def summed_message(self, voltage: Tensor) -> Tensor:

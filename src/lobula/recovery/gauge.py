@@ -65,16 +65,18 @@ def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
     return Gauge(scale * mean_slope(v, reference), shift + scale * zero, (low, high))
 
 
-def shared_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
+def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool = False) -> Gauge:
     """Gauge of a message function that all neurons share: its own units, counted from g(0).
 
     Args:
         voltage: (T, N) sample of the recording [a.u.].
         message: g, (T, N) -> (T, N).
+        unit_slope: scale to mean slope 1, as `find_gauge` does, because g's own unit means nothing.
     """
     n = voltage.shape[1]
     low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
-    return Gauge(np.ones(n), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
+    scale = mean_slope(voltage, np.asarray(message(voltage), dtype=np.float64)) if unit_slope else 1.0
+    return Gauge(np.full(n, scale), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
 
 
 def population_curve(voltage: np.ndarray, messages: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,9 @@ def recover_circuit(
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    gauge = shared_gauge(voltage, message) if method != "gnn" else find_gauge(voltage, message)
+    gauge = find_gauge(voltage, message)
+    if method != "gnn" or curve is not None:
+        gauge = shared_gauge(voltage, message, unit_slope=method == "gnn")
     if weight is None:
         weight = circuit.weight(wiring) * gauge.scale[wiring.pre]
     if v_rest is None:
@@ -100,7 +102,9 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     if config.readout == "refit":
         circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
-        return recover_circuit(recording, circuit, message, "gnn", target, config, embedding=embedding, notes=notes)
+        curve = shared_curve(model, recording)
+        notes["g_phi_shared"] = curve is not None
+        return recover_circuit(recording, circuit, message, "gnn", target, config, curve, embedding, notes)
     wiring = recording.wiring
     learned = model.weight.detach().double().numpy()
     gauge = find_gauge(sample_voltage(recording["train"]), message)
@@ -117,6 +121,15 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def shared_curve(model: CircuitGNN, recording: Recording) -> PiecewiseLinear | None:
+    """The network's message function as one curve, if all neurons share it."""
+    if not model.shared:
+        return None
+    low, high = visited_range(recording["train"])
+    grid = np.linspace(low.min(), high.max(), TABLE_POINTS, dtype=np.float32)
+    return PiecewiseLinear(grid.astype(np.float64), message_function(model)(grid[:, None])[:, 0].astype(np.float64))
 
 
 def compare_with_network(

@@ -24,7 +24,14 @@ def circuit_predictor(circuit: LinearCircuit, message: MessageFunction, wiring: 
 
 
 def held_out_error(predict: Predictor, frames: Frames, wiring: Wiring, target: str, max_frames: int = 1000) -> float:
-    """Mean over neurons of log(one-step error variance / variance of the target).
+    """Mean over neurons of `held_out_errors`."""
+    return float(held_out_errors(predict, frames, wiring, target, max_frames).mean())
+
+
+def held_out_errors(
+    predict: Predictor, frames: Frames, wiring: Wiring, target: str, max_frames: int = 1000
+) -> np.ndarray:
+    """(N,) log(one-step error variance / variance of the target).
 
     Args:
         predict: dynamics to judge.
@@ -41,4 +48,4 @@ def held_out_error(predict: Predictor, frames: Frames, wiring: Wiring, target: s
         total, square = total + y.sum(0, dtype=np.float64), square + np.square(y, dtype=np.float64).sum(0)
         n_frames += len(y)
     variance = square / n_frames - (total / n_frames) ** 2
-    return float(np.mean(np.log((error / n_frames + 1e-12) / (variance + 1e-12))))
+    return np.log((error / n_frames + 1e-12) / (variance + 1e-12))

@@ -33,7 +33,7 @@ BLOCK_BYTES = 2e8
 def last_layer_jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
     """Messages (t, N) and their derivatives (t, N, K) by the last layer's weights and bias."""
     network = model.message_mlp
-    x = network.scalars((voltage / model.scales.voltage)[..., None]) + network.embedding(model.embedding)
+    x = network.scalars((voltage / model.scales.voltage)[..., None]) + network.embedding(model.message_embedding)
     for layer in network.hidden[:-1]:
         x = layer(network.activation(x))
     features = network.activation(x)

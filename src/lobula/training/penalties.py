@@ -38,7 +38,7 @@ def w_l2(model: CircuitGNN, voltage: Tensor) -> Tensor:
 
 
 def _message(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    value = model.message_mlp((voltage / model.scales.voltage)[..., None], model.embedding.detach())
+    value = model.message_mlp((voltage / model.scales.voltage)[..., None], model.message_embedding.detach())
     return model.scales.voltage * (value.square() if model.config.g_phi_positive else value)
 
 
