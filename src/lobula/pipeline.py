@@ -21,12 +21,11 @@ from lobula.config import ExperimentConfig
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.data.run_dir import RunDir, combined_digest
+from lobula.data.run_dir import RunDir, combined_digest, content_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
 from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
-from lobula.report import make_report
 from lobula.scoring import choose_rollouts, make_probe, score_ceiling, score_estimates, score_prediction
 from lobula.simulation.run import simulate as simulate_recording
 from lobula.simulation.truth import Truth
@@ -112,7 +111,7 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
     if config.simulation.recording is not None:
         return
     outputs = ["recording.zarr", "truth.zarr"]
-    with directory.stage("simulate", config.digest(*SIMULATION_SECTIONS), force, outputs) as stage:
+    with directory.stage("simulate", _circuit_digest(config), force, outputs) as stage:
         if not stage.is_done:
             simulate_recording(config, directory.path, resume=not force, progress=progress)
 
@@ -214,6 +213,8 @@ def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: 
     with directory.stage("report", digest, force, ["report/index.html"]) as stage:
         if not stage.is_done:
             with _bar("report", progress) as bar:
+                from lobula.report import make_report  # matplotlib: a second that only this stage pays
+
                 bar.show(0, 1, "figures")
                 make_report(directory)
     return directory / "report" / "index.html"
@@ -236,13 +237,17 @@ def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
     return Truth.load(path) if path.exists() else None
 
 
+def _circuit_digest(config: ExperimentConfig) -> str:
+    """Of the settings that make the recording, and of the content of files that they name."""
+    named = content_digest(config.connectome.parameters, config.simulation.recording)
+    return combined_digest(config.digest(*SIMULATION_SECTIONS), named)
+
+
 def _model_digest(config: ExperimentConfig, name: str) -> str:
-    sections = [
-        *SIMULATION_SECTIONS,
-        *{"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"]),
-    ]
-    exclude = ("training.estimators",)
-    return combined_digest(config.digest(*sections, exclude=exclude if name == "gnn" else ()), config.training.target)
+    sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
+    exclude = ("training.estimators",) if name == "gnn" else ()
+    own = config.digest(*sections, exclude=exclude)
+    return combined_digest(_circuit_digest(config), own, config.training.target)
 
 
 def _clear(out: Path) -> None:

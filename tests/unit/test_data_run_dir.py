@@ -13,7 +13,7 @@ import pytest
 
 from lobula.config import ExperimentConfig, load_config
 from lobula.data.atomic import atomic_write_json, atomic_write_text
-from lobula.data.run_dir import RunDir, combined_digest
+from lobula.data.run_dir import RunDir, combined_digest, content_digest
 from lobula.errors import DiskFullError, MissingInputError, RunLockedError, StoreError
 
 
@@ -149,6 +149,24 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DiskFullError, match="keeps its old content"):
         atomic_write_text(tmp_path / "x.txt", "new")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.txt", "old")]
+
+
+def test_content_digest_follows_what_a_path_holds(tmp_path: Path) -> None:
+    file, folder = tmp_path / "parameters.npz", tmp_path / "recording.zarr"
+    folder.mkdir()
+    for path in (file, folder / "c0", folder / "c1"):
+        path.write_bytes(bytes(200_000))
+    seen = {content_digest(file, folder), content_digest(folder, file), content_digest(None, folder)}
+    (tmp_path / "copy.zarr").mkdir()
+    for name in ("c0", "c1"):
+        (tmp_path / "copy.zarr" / name).write_bytes(bytes(200_000))
+    assert content_digest(folder) == content_digest(tmp_path / "copy.zarr")
+    file.write_bytes(bytes(199_999) + b"x")
+    seen.add(content_digest(file, folder))
+    (folder / "c1").rename(folder / "c2")
+    seen.add(content_digest(file, folder))
+    assert len(seen) == 5
+    assert content_digest("absent") == content_digest(tmp_path / "neither")
 
 
 def test_combined_digest_depends_on_order_and_content() -> None:

@@ -25,6 +25,7 @@ MANIFEST = "run.json"
 CONFIG = "config.yaml"
 LOCK = ".lock"
 MANIFEST_VERSION = 1
+_SAMPLE = 1 << 16  # bytes at either end of a file that its digest sees
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,27 @@ class RunDir:
 def combined_digest(*parts: str) -> str:
     """One digest of several, for a stage that depends on a config and on other stages."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def content_digest(*paths: str | Path | None) -> str:
+    """Digest of the files that a config names: names, sizes, first and last bytes of each; cheap.
+
+    Args:
+        paths: files or folders; one that is None or does not exist counts as absent.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        root = Path(path) if path is not None else None
+        files = [] if root is None else [root] if root.is_file() else sorted(f for f in root.rglob("*") if f.is_file())
+        for file in files:
+            size = file.stat().st_size
+            digest.update(f"{file.relative_to(root) if root else ''} {size}\n".encode())
+            with file.open("rb") as content:
+                digest.update(content.read(_SAMPLE))
+                content.seek(max(size - _SAMPLE, 0))
+                digest.update(content.read(_SAMPLE))
+        digest.update(b"end")
+    return digest.hexdigest()
 
 
 def _now() -> str:
