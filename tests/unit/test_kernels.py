@@ -1,4 +1,6 @@
-"""The message sum against a dense float64 reference, values and gradients."""
+"""Kernels against plain float64 formulations, values and gradients."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
-from lobula.kernels import ACTIVATIONS, SparsePattern, get_activation, message_sum
+from lobula.kernels import ACTIVATIONS, SparsePattern, blocked_mlp, get_activation, message_sum, plain_mlp
+from lobula.kernels.blocked_mlp import FUNCTIONS
 
 
 @settings(max_examples=25, deadline=None)
@@ -47,3 +50,51 @@ def test_activations_by_name() -> None:
     assert set(ACTIVATIONS) == {"relu", "softplus", "tanh", "sigmoid", "saturating", "squared"}
     with pytest.raises(ConfigError, match="expected one of"):
         get_activation("relux")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 64),
+    n=st.integers(1, 40),
+    n_scalars=st.integers(1, 3),
+    depth=st.integers(1, 4),
+    hidden=st.integers(1, 9),
+    activation=st.sampled_from(sorted(FUNCTIONS)),
+    rows=st.integers(1, 200),
+    shared=st.booleans(),
+    strided=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_blocked_mlp_equals_the_plain_one(
+    batch: int, n: int, n_scalars: int, depth: int, hidden: int, activation: str, rows: int, shared: bool,
+    strided: bool, seed: int,
+) -> None:  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    scalars = random(n, batch, n_scalars).transpose(0, 1) if strided else random(batch, n, n_scalars)
+    sizes = [hidden] * depth + [1]
+    tensors = [scalars, random(1 if shared else n, hidden), random(hidden, n_scalars)]
+    for inputs, outputs in itertools.pairwise(sizes):
+        tensors += [random(outputs, inputs), random(outputs)]
+    for tensor in tensors:
+        tensor.requires_grad_(True)
+    layers = list(zip(tensors[3::2], tensors[4::2], strict=True))
+    upstream = random(batch, n)
+    blocked = blocked_mlp(*tensors[:3], layers, activation, rows)
+    plain = plain_mlp(*tensors[:3], layers, activation)
+    torch.testing.assert_close(blocked, plain)
+    for own, reference in zip(
+        torch.autograd.grad(blocked, tensors, upstream), torch.autograd.grad(plain, tensors, upstream), strict=True
+    ):
+        torch.testing.assert_close(own, reference)
+
+
+def test_blocked_mlp_without_gradient_of_the_inputs() -> None:
+    scalars, first, weight = torch.ones(2, 5, 1), torch.zeros(5, 3, requires_grad=True), torch.ones(3, 1)
+    layers = [(torch.ones(1, 3), torch.zeros(1))]
+    blocked_mlp(scalars, first, weight, layers, "tanh").sum().backward()
+    np.testing.assert_allclose(first.grad, 2 * (1 - np.tanh(1.0) ** 2), rtol=1e-5)
+    assert scalars.grad is None

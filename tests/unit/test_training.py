@@ -202,6 +202,10 @@ def test_shared_messages_are_those_of_the_mean_embedding(recording: Recording) -
         torch.testing.assert_close(model.message(voltage), expected, rtol=1e-5, atol=1e-6)
     table = message_function(model)(voltage.numpy())  # more points than the table of a shared function
     np.testing.assert_allclose(table, expected.numpy(), atol=1e-4)
+    message, jacobian = last_layer_jacobian(model, voltage)
+    parts = [last_layer_jacobian(model, part) for part in voltage.split(100)]  # few points: evaluated one by one
+    torch.testing.assert_close(message, torch.cat([p[0] for p in parts]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(jacobian, torch.cat([p[1] for p in parts]), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("alike", [True, False])

@@ -1,6 +1,7 @@
 """The hot path."""
 
 from lobula.kernels.activations import ACTIVATIONS, get_activation
+from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
 from lobula.kernels.message_sum import SparsePattern, message_sum
 
-__all__ = ["ACTIVATIONS", "SparsePattern", "get_activation", "message_sum"]
+__all__ = ["ACTIVATIONS", "SparsePattern", "blocked_mlp", "get_activation", "message_sum", "plain_mlp"]

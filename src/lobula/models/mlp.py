@@ -1,18 +1,12 @@
 """A multilayer perceptron over neurons: scalar inputs that vary in time, an embedding that does not."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "leaky_relu": nn.LeakyReLU,
-    "softplus": nn.Softplus,
-}
+from lobula.kernels import blocked_mlp, plain_mlp
+from lobula.kernels.blocked_mlp import FUNCTIONS
 
 
 class NodeMLP(nn.Module):
@@ -25,7 +19,7 @@ class NodeMLP(nn.Module):
         embedding_dim: D.
         hidden_dim: units of each hidden layer.
         n_layers: linear layers, the last one included.
-        activation: name in `ACTIVATIONS`.
+        activation: name in `kernels.blocked_mlp.FUNCTIONS`.
         generator: random stream of the initial weights.
         embedding_scale: initial influence of the embedding; small makes neurons alike until the data say otherwise.
     """
@@ -46,7 +40,7 @@ class NodeMLP(nn.Module):
         self.embedding = nn.Linear(embedding_dim, width)
         sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.activation = ACTIVATIONS[activation]()
+        self.activation = activation
         self._initialise(n_scalars + embedding_dim, generator, embedding_scale)
 
     def _initialise(self, fan_in: int, generator: torch.Generator, embedding_scale: float) -> None:
@@ -69,7 +63,15 @@ class NodeMLP(nn.Module):
         Returns:
             (..., N).
         """
+        blocked = scalars.device.type == "cpu" and scalars.ndim == 3 and len(self.hidden) > 0
+        evaluate = blocked_mlp if blocked else plain_mlp
+        layers = [(layer.weight, layer.bias) for layer in self.hidden]
+        return evaluate(scalars, self.embedding(embedding), self.scalars.weight, layers, self.activation)
+
+    def features(self, scalars: Tensor, embedding: Tensor) -> Tensor:
+        """(..., N, H) activations before the last layer; arguments as in `forward`."""
+        activation = FUNCTIONS[self.activation]
         x = self.scalars(scalars) + self.embedding(embedding)
-        for layer in self.hidden:
-            x = layer(self.activation(x))
-        return x[..., 0]
+        for layer in self.hidden[:-1]:
+            x = layer(activation(x))
+        return activation(x)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
 from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.messages import SHARED_POINTS
 from lobula.regression.gram import (
     add_product,
     block_arrays,
@@ -31,12 +32,23 @@ BLOCK_BYTES = 2e8
 
 @torch.no_grad()
 def last_layer_jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
-    """Messages (t, N) and their derivatives (t, N, K) by the last layer's weights and bias."""
+    """Messages (t, N) and their derivatives (t, N, K) by the last layer's weights and bias.
+
+    Where all neurons share one message function it is evaluated on a grid; derivatives are those of the nearest point.
+    """
+    if not model.shared or voltage.numel() <= SHARED_POINTS:
+        return _jacobian(model, voltage)
+    low, high = float(voltage.min()), float(voltage.max())
+    grid = torch.linspace(low, high, SHARED_POINTS)
+    value, derivative = _jacobian(model, grid[:, None])
+    nearest = ((voltage - low) * ((SHARED_POINTS - 1) / (high - low)) + 0.5).to(torch.int32)
+    message = torch.from_numpy(np.interp(voltage, grid, value[:, 0]).astype(np.float32))
+    return message, derivative[:, 0].index_select(0, nearest.flatten()).view(*voltage.shape, -1)
+
+
+def _jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
     network = model.message_mlp
-    x = network.scalars((voltage / model.scales.voltage)[..., None]) + network.embedding(model.message_embedding)
-    for layer in network.hidden[:-1]:
-        x = layer(network.activation(x))
-    features = network.activation(x)
+    features = network.features((voltage / model.scales.voltage)[..., None], model.message_embedding)
     features = torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
     last = network.hidden[-1]
     value = features @ torch.cat([last.weight[0], last.bias])
