@@ -15,6 +15,7 @@ from lobula.metrics import line_fit
 from lobula.models import message_function
 from lobula.recovery import recover_gnn
 from lobula.regression import fit_spline
+from lobula.regression.curve import PiecewiseLinear
 from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
@@ -23,7 +24,7 @@ from lobula.training.penalties import Penalties, g_phi_diff, g_phi_norm
 from lobula.training.phases import plan
 from lobula.training.sampler import FramePool
 from lobula.training.schedules import warmup_cosine
-from lobula.training.warm_start import start_from_spline
+from lobula.training.warm_start import start_from_spline, write_curve
 
 SMALL = {"training.n_steps": 40, "training.rounds": 1, "training.round_steps": 20, "training.checkpoint_every": 10,
          "training.validation_every": 20, "training.gauss_newton_steps": 1, "model.hidden_dim": 16,
@@ -220,3 +221,16 @@ def test_messages_are_shared_unless_held_out_frames_object(tmp_path: Path, alike
     assert bool(model.shared) is alike
     never = new_model(data, config(**{"model.g_phi_shared": "yes"}))
     assert bool(never.shared)
+
+
+def test_a_network_of_rectifiers_can_be_a_curve(recording: Recording) -> None:
+    knots = np.sort(np.random.default_rng(0).uniform(-2, 3, 30))
+    curve = PiecewiseLinear(knots, np.tanh(knots))
+    for layers in (2, 4):
+        model = new_model(recording, config(**{"model.hidden_dim": 32, "model.n_layers": layers}))
+        write_curve(model, curve)
+        voltage = torch.linspace(-4, 5, 3000).reshape(100, 30)
+        with torch.no_grad():
+            np.testing.assert_allclose(model.message(voltage).numpy(), curve(voltage.numpy()), atol=2e-5)
+    simple = PiecewiseLinear(np.arange(9.0), np.maximum(np.arange(9.0) - 4, 0)).simplified(3)
+    np.testing.assert_array_equal(simple.knots, [0, 4, 8])

@@ -43,6 +43,15 @@ class PiecewiseLinear:
         """The same knots with other values."""
         return PiecewiseLinear(self.knots, np.asarray(values, dtype=np.float64))
 
+    def simplified(self, most: int) -> "PiecewiseLinear":
+        """At most ``most`` knots: those go first without which the curve changes least."""
+        knots, values = self.knots, self.values
+        while len(knots) > max(most, 2):
+            line = values[:-2] + (knots[1:-1] - knots[:-2]) / (knots[2:] - knots[:-2]) * (values[2:] - values[:-2])
+            least = 1 + int(np.argmin(np.abs(values[1:-1] - line)))
+            knots, values = np.delete(knots, least), np.delete(values, least)
+        return PiecewiseLinear(knots, values)
+
     def resampled(self, knots: np.ndarray) -> "PiecewiseLinear":
         """The same curve on other knots."""
         return PiecewiseLinear(knots, self(knots))

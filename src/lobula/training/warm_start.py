@@ -9,6 +9,7 @@ from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.models.circuit_gnn import CircuitGNN
+from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.spline import SplineFit
 
 logger = logging.getLogger(__name__)
@@ -19,9 +20,10 @@ SPREAD = 0.3  # of every neuron's own standard deviation: slopes must be seen ar
 
 
 def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, split: Split, streams: Streams) -> None:
-    """Sets the weights to the spline's, trains both networks to repeat its curve and equations at visited states.
+    """Sets the weights to the spline's, and makes both networks repeat its curve and equations at visited states.
 
-    The message curve is raised to be positive where the network squares its output; the offset goes into the update.
+    A message network of rectifiers can be the curve itself (`write_curve`); others are trained to repeat it. The curve
+    is raised to be positive where the network squares its output; the offset goes into the update.
 
     Args:
         model: changed in place.
@@ -36,11 +38,14 @@ def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, spli
     offset = floor * np.bincount(wiring.post, weight, wiring.n_neurons)
     with torch.no_grad():
         model.weight.copy_(torch.as_tensor(weight, dtype=torch.float32))
+    if writable(model):
+        write_curve(model, curve)
     matrix, rng = wiring.csr(weight), streams.generator("init", "warm start")
     visited = split.voltage(0, min(2000, split.n_frames))
     rows = split.stimulus(0, len(visited))
     spread = SPREAD * visited.std(0)
-    networks = [*model.message_mlp.parameters(), *model.update_mlp.parameters(), model.embedding]
+    networks = [*model.update_mlp.parameters(), model.embedding]
+    networks += [] if writable(model) else model.message_mlp.parameters()
     optimiser = torch.optim.Adam(networks, lr=LEARNING_RATE)
     for step in range(N_STEPS):
         for group in optimiser.param_groups:
@@ -58,3 +63,37 @@ def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, spli
         error.backward()
         optimiser.step()
     logger.info("warm start from spline: error %.2e", float(error.detach()))
+
+
+def writable(model: CircuitGNN) -> bool:
+    """Whether the message network can be a piecewise-linear curve that all neurons share."""
+    config = model.config
+    rectifiers = config.activation == "relu" and config.n_layers > 1 and not config.g_phi_positive
+    return rectifiers and config.g_phi_shared != "no" and config.hidden_dim >= 3
+
+
+@torch.no_grad()
+def write_curve(model: CircuitGNN, curve: PiecewiseLinear) -> None:
+    """Makes the message network equal to a curve, and shared by all neurons.
+
+    g(v) = g_0 + s_0 (v - k_0) + sum_k (s_k - s_{k-1}) relu(v - k_k): one hidden unit per knot, a pair for the first,
+    passed on unchanged by further layers. Units that are left keep their random weights and have no say until training
+    gives them one.
+    """
+    network, scale = model.message_mlp, model.scales.voltage
+    curve = curve.simplified(model.config.hidden_dim)
+    knots, slopes, n = curve.knots[:-1] / scale, curve.slopes, len(curve.knots)
+    sign = np.r_[-1.0, np.ones(n - 1)]
+    place = np.r_[knots[0], knots]
+    size = np.r_[-slopes[0], slopes[0], np.diff(slopes)]
+    network.scalars.weight[:n, 0] = torch.as_tensor(sign, dtype=torch.float32)
+    network.embedding.weight.zero_()
+    network.embedding.bias[:n] = torch.as_tensor(-sign * place, dtype=torch.float32)
+    for layer in network.hidden[:-1]:
+        layer.weight[:n], layer.bias[:n] = 0.0, 0.0
+        layer.weight[:n, :n] = torch.eye(n)
+    last = network.hidden[-1]
+    last.weight.zero_()
+    last.weight[0, :n] = torch.as_tensor(size, dtype=torch.float32)
+    last.bias.fill_(float(curve.values[0]) / scale)
+    model.shared.fill_(True)
