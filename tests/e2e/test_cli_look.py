@@ -11,7 +11,7 @@ from lobula.config import recipe_names
 from lobula.connectome import optic_lobe
 
 STAGES = ("run", "simulate", "train", "recover", "score", "report")
-OTHERS = (("info", "params"), ("info", "recipes"), ("info", "versions"), ("doctor",), ("data", "inspect"))
+OTHERS = (("info", "params"), ("info", "recipes"), ("info", "versions"), ("doctor",), ("bench",), ("data", "inspect"))
 
 
 @pytest.mark.parametrize("words", [*((stage,) for stage in STAGES), *OTHERS], ids=" ".join)
@@ -31,8 +31,8 @@ def test_stages_share_their_options(lobula, stage):
 
 def test_commands_that_do_not_exist_yet_are_not_offered(lobula):
     text = lobula("--help").out
-    assert all(f" {stage} " in text for stage in (*STAGES, "info", "doctor", "data"))
-    for command in ("check", "explore", "bench", "compare"):
+    assert all(f" {stage} " in text for stage in (*STAGES, "info", "doctor", "bench", "data"))
+    for command in ("check", "explore", "compare"):
         assert "No such command" in lobula(command).error_line
 
 

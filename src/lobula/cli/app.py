@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
+from lobula.cli.bench import bench
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
@@ -24,6 +25,7 @@ for _stage in STAGES:
     app.command(_stage.name, help=_stage.help)(stage_command(_stage))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
+app.command("bench")(bench)
 app.command("doctor")(doctor)
 
 

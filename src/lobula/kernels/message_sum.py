@@ -64,7 +64,8 @@ class _MessageSum(torch.autograd.Function):
         grad = grad.contiguous()
         grad_weight = grad_messages = None
         if ctx.needs_input_grad[0]:
-            grad_weight = torch.linalg.vecdot(grad[pattern.post], messages[pattern.pre])
+            ends = grad.index_select(0, pattern.post), messages.index_select(0, pattern.pre)
+            grad_weight = torch.einsum("eb,eb->e", *ends)
         if ctx.needs_input_grad[1]:
             grad_messages = pattern.backward_matrix(weight) @ grad
         return grad_weight, grad_messages, None

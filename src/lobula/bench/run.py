@@ -1,0 +1,61 @@
+"""Runs rows and says where they ran."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lobula.bench import hardware, rows
+from lobula.bench.rows import Sizes
+from lobula.bench.scale import brain, scale
+from lobula.bench.timing import Row
+from lobula.data.provenance import code_state, device_facts, versions
+from lobula.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+ROWS: dict[str, Callable[[Sizes], list[Row]]] = {
+    "step": rows.step,
+    "simulate": rows.simulate,
+    "ridge": rows.ridge,
+    "recover": rows.recover,
+    "io": rows.io,
+    "scale": scale,
+    "brain": brain,
+}
+
+
+def run_rows(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+    """Times the named rows and the hardware's own limits.
+
+    Args:
+        names: out of `ROWS`, or "all".
+        sizes: what the rows work on.
+
+    Returns:
+        For JSON: date, machine, versions, hardware limits, rows.
+
+    Raises:
+        ConfigError: if a name is not known.
+    """
+    chosen = list(ROWS) if "all" in names else list(names)
+    unknown = [name for name in chosen if name not in ROWS]
+    if unknown:
+        raise ConfigError(f"bench: got {unknown[0]!r}, expected one of {', '.join(ROWS)}, all")
+    limits = {"gemm_gflop_per_s": hardware.gemm_rate(), "copy_gb_per_s": hardware.copy_rate()}
+    found: list[dict[str, Any]] = []
+    for name in chosen:
+        logger.info("bench: %s", name)
+        found += [{"row": name, **row.to_dict()} for row in ROWS[name](sizes)]
+    for row in found:
+        if "gflop_per_s" in row["facts"]:
+            row["facts"]["share_of_gemm"] = row["facts"]["gflop_per_s"] / limits["gemm_gflop_per_s"]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": device_facts(),
+        "versions": versions(),
+        "code": code_state(),
+        "sizes": vars(sizes),
+        "limits": limits,
+        "rows": found,
+    }

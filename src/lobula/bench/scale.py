@@ -1,0 +1,67 @@
+"""How cost grows with the circuit: the same rows at several sizes, and the slope of log time against log edges."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from lobula.bench.rows import Sizes, driven_recording, own_model, own_simulation, random_frames, training_step
+from lobula.bench.timing import Row, interleaved, peak_memory
+from lobula.connectome import optic_lobe
+from lobula.data import Wiring
+from lobula.regression.ridge import fit_circuit
+
+EXTENTS = (3, 4, 5, 8, 15)
+"""About 1/6, 1/4, 2/5, 1 and 3.3 times the published circuit."""
+BRAIN_NEURONS, BRAIN_EDGES = 139_255, 15_000_000
+BATCH = 4
+N_FRAMES = 100
+
+
+def scale(sizes: Sizes) -> list[Row]:
+    """Seconds at every size, and the exponent."""
+    edges: list[int] = []
+    medians: dict[str, list[float]] = {}
+    for extent in EXTENTS:
+        calls, n_edges = _calls(extent)
+        edges.append(n_edges)
+        for name, seconds in interleaved(calls, max(sizes.repeats // 2, 2)).items():
+            medians.setdefault(name, []).append(float(np.median(seconds)))
+    rows = []
+    for name, seconds in medians.items():
+        slope = float(np.polyfit(np.log(edges), np.log(seconds), 1)[0])
+        facts = {"extents": EXTENTS, "edges": edges, "seconds": seconds, "log_log_slope": slope}
+        rows.append(Row(f"scale: {name}", seconds[EXTENTS.index(8)], facts=facts))
+    return rows
+
+
+def _calls(extent: int) -> tuple[dict[str, Callable[[], object]], int]:
+    circuit = optic_lobe(extent)
+    wiring = circuit.wiring
+    model, batch = own_model(wiring), random_frames(wiring, BATCH)
+    stimulus = np.random.default_rng(0).random((N_FRAMES, wiring.n_columns), dtype=np.float32)
+    split = driven_recording(circuit, 1000)["train"]
+    calls: dict[str, Callable[[], object]] = {
+        "training step": lambda: training_step(model, batch),
+        "simulation": lambda: own_simulation(circuit, stimulus),
+        "ridge": lambda: fit_circuit(split, wiring, lambda v: np.maximum(v, 0)),
+    }
+    return calls, wiring.n_edges
+
+
+def brain(sizes: Sizes) -> list[Row]:
+    """One training step of a random circuit of the size of the whole fly brain."""
+    rng = np.random.default_rng(0)
+    n, e = BRAIN_NEURONS, BRAIN_EDGES
+    code = np.unique(rng.integers(0, n * n, int(1.001 * e)))  # distinct (post, pre) pairs
+    code = np.sort(rng.permutation(code)[:e])
+    wiring = Wiring.from_edges(np.stack([code % n, code // n]), n)
+    model, batch = own_model(wiring), random_frames(wiring, BATCH)
+    training_step(model, batch)
+    seconds = []
+    for _ in range(sizes.repeats):
+        began = time.perf_counter()
+        training_step(model, batch)
+        seconds.append(time.perf_counter() - began)
+    facts = {"neurons": n, "edges": wiring.n_edges, "batch": BATCH, "peak_memory": peak_memory()}
+    return [Row("training step, whole brain", float(np.median(seconds)), None, (min(seconds), max(seconds)), facts)]

@@ -1,0 +1,76 @@
+"""The plain formulations compute what lobula computes, so that the ratios compare like with like."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lobula.bench import plain, run_rows
+from lobula.bench.rows import DT, Sizes, driven_recording, own_model, own_simulation, random_frames
+from lobula.bench.timing import compared, interleaved
+from lobula.connectome import optic_lobe
+from lobula.errors import ConfigError
+from lobula.regression.ridge import fit_circuit
+
+
+def test_the_plain_network_is_the_same_network() -> None:
+    wiring = optic_lobe(0).wiring
+    model, slow = own_model(wiring, hidden=8), plain.PlainGNN(wiring, 8)
+    with torch.no_grad():
+        slow.embedding.copy_(model.embedding)
+        model.weight.copy_(slow.weight)
+        for own, other in ((model.message_mlp, slow.message_mlp), (model.update_mlp, slow.update_mlp)):
+            other[0].weight.copy_(torch.cat([own.scalars.weight, own.embedding.weight], 1))
+            other[0].bias.copy_(own.embedding.bias)
+            for layer, copied in zip(own.hidden, (other[2], other[4]), strict=True):
+                copied.weight.copy_(layer.weight)
+                copied.bias.copy_(layer.bias)
+    voltage, external, target = random_frames(wiring, 3)
+    losses = []
+    for network in (model, slow):
+        loss = (network(voltage, external) - target).square().mean()
+        loss.backward()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(model.weight.grad, slow.weight.grad, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(model.embedding.grad, slow.embedding.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_the_plain_simulation_and_ridge_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = optic_lobe(1)
+    stimulus = np.random.default_rng(0).random((40, circuit.wiring.n_columns), dtype=np.float32)
+    monkeypatch.setattr("lobula.bench.rows.SIGMA", 0.0)
+    np.testing.assert_allclose(
+        own_simulation(circuit, stimulus), plain.simulate(circuit, stimulus, DT, 0.0), rtol=1e-3, atol=1e-3
+    )
+    monkeypatch.setattr("lobula.bench.rows.SIGMA", 0.2)
+    split = driven_recording(circuit, 4000)["train"]
+    voltage, y = split.voltage(), split.target("observed")
+    external = circuit.wiring.spread(split.stimulus())[: len(y)]
+    some = np.flatnonzero(circuit.wiring.in_degree > 3)[:5]
+    found = plain.ridge(np.maximum(voltage[:-1], 0), voltage[:-1], external, y, circuit.wiring, some)
+    own = fit_circuit(split, circuit.wiring, lambda v: np.maximum(v, 0))
+    for i, coefficients in zip(some, found, strict=True):
+        assert coefficients[-3] == pytest.approx(own.k[i], rel=0.05)
+
+
+def test_rows_run_and_can_be_written_as_json() -> None:
+    result = run_rows(["step", "simulate", "ridge", "recover"], Sizes(extent=0, repeats=1, n_frames=100))
+    json.dumps(result)
+    assert {row["row"] for row in result["rows"]} == {"step", "simulate", "ridge", "recover"}
+    assert all(row["seconds"] > 0 and row["plain_seconds"] > 0 for row in result["rows"])
+    assert result["limits"]["gemm_gflop_per_s"] > 0
+
+
+def test_an_unknown_row_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"bench: got 'stap', expected one of step"):
+        run_rows(["stap"], Sizes())
+
+
+def test_competitors_take_turns() -> None:
+    calls: list[str] = []
+    interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
+    assert calls == ["a", "b"] * 3
+    row = compared("x", lambda: None, None, 1, {})
+    assert row.ratio is None
