@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -20,6 +21,15 @@ from lobula.data.wiring import Wiring  # noqa: E402  (the hook must be in place 
 
 settings.register_profile("lobula", deadline=None, derandomize=True, max_examples=40, database=None)
 settings.load_profile("lobula")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu are skipped, with a reason, where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

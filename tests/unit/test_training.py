@@ -10,7 +10,7 @@ from tests.support.planted import DT, planted_circuit
 from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
-from lobula.errors import DeadPenaltyError, DivergedError, StoreError
+from lobula.errors import ConfigError, DeadPenaltyError, DivergedError, StoreError
 from lobula.metrics import line_fit
 from lobula.models import message_function
 from lobula.recovery import recover_gnn
@@ -234,3 +234,18 @@ def test_a_network_of_rectifiers_can_be_a_curve(recording: Recording) -> None:
             np.testing.assert_allclose(model.message(voltage).numpy(), curve(voltage.numpy()), atol=2e-5)
     simple = PiecewiseLinear(np.arange(9.0), np.maximum(np.arange(9.0) - 4, 0)).simplified(3)
     np.testing.assert_array_equal(simple.knots, [0, 4, 8])
+
+
+def test_a_device_that_is_not_there_is_named(recording: Recording, tmp_path: Path) -> None:
+    for name in ("cuda:63", "gpu"):
+        with pytest.raises(ConfigError, match=rf"training\.device: got '{name}', expected a device"):
+            train(recording, config(**{"training.device": name}), tmp_path)
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_finds_the_same_circuit(recording: Recording, tmp_path: Path) -> None:
+    found = []
+    for device in ("cpu", "cuda:0"):
+        model = train(recording, config(**{"training.device": device}), tmp_path / device)
+        found.append(recover_gnn(recording, model, "observed", config().recovery).edges["weight"].to_numpy())
+    assert line_fit(found[0], found[1])[1] > 0.99

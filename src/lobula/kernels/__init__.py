@@ -2,6 +2,7 @@
 
 from lobula.kernels.activations import ACTIVATIONS, get_activation
 from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
+from lobula.kernels.device import usable_device
 from lobula.kernels.message_sum import SparsePattern, message_sum
 
-__all__ = ["ACTIVATIONS", "SparsePattern", "blocked_mlp", "get_activation", "message_sum", "plain_mlp"]
+__all__ = ["ACTIVATIONS", "SparsePattern", "blocked_mlp", "get_activation", "message_sum", "plain_mlp", "usable_device"]

@@ -9,7 +9,7 @@ The message function is evaluated once per neuron before it, never once per edge
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lobula.data.wiring import Wiring
 
@@ -18,24 +18,32 @@ with warnings.catch_warnings():  # torch says once per process that CSR is young
     torch.sparse_csr_tensor([0, 0], torch.zeros(0, dtype=torch.int64), torch.zeros(0), (1, 1), check_invariants=False)
 
 
-class SparsePattern:
-    """The wiring as CSR and as the CSR of its transpose, on one device.
+class SparsePattern(nn.Module):
+    """The wiring as CSR and as the CSR of its transpose; a module so that it moves with the model that owns it.
 
     Attributes:
         n_neurons: N.
         pre, post: (E,) int64 endpoints, sorted by (post, pre).
+        indptr, indptr_out: (N + 1,) int64 row pointers of the matrix and of its transpose.
+        permutation: (E,) int64 edges in the order of the transpose.
+        post_by_pre: (E,) int64 postsynaptic ends in that order.
     """
 
-    def __init__(self, wiring: Wiring, device: torch.device | str = "cpu") -> None:
-        def put(array) -> Tensor:
-            return torch.as_tensor(array, dtype=torch.int64, device=device)
+    pre: Tensor
+    post: Tensor
+    indptr: Tensor
+    indptr_out: Tensor
+    permutation: Tensor
+    post_by_pre: Tensor
 
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__()
         self.n_neurons = wiring.n_neurons
-        self.pre, self.post = put(wiring.pre.copy()), put(wiring.post.copy())
         permutation, indptr_out = wiring.transpose
-        self.indptr, self.indptr_out = put(wiring.indptr.copy()), put(indptr_out.copy())
-        self.permutation = put(permutation.copy())
-        self.post_by_pre = self.post[self.permutation]
+        arrays = {"pre": wiring.pre, "post": wiring.post, "indptr": wiring.indptr, "indptr_out": indptr_out}
+        arrays |= {"permutation": permutation, "post_by_pre": wiring.post[permutation]}
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.as_tensor(array.copy(), dtype=torch.int64), persistent=False)
 
     def forward_matrix(self, weight: Tensor) -> Tensor:
         """(N, N) CSR matrix W[post, pre]."""

@@ -62,6 +62,10 @@ class HeldCircuit:
         summed = message_sum(self.theta, model.message(voltage).T, model.pattern).T
         return self.k * voltage + self.c + self.q * external + summed
 
+    def to(self, device: torch.device) -> "HeldCircuit":
+        """The same circuit on a device."""
+        return HeldCircuit(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
     def state(self) -> dict[str, Tensor]:
         """Tensors for the checkpoint."""
         return dict(vars(self))

@@ -18,6 +18,7 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import DivergedError
+from lobula.kernels import usable_device
 from lobula.models import CircuitGNN, Scales, message_function, registry
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.spline import SplineFit
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 Probe = Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 REFIT_FRAMES = 8000
+CPU = torch.device("cpu")
 
 
 def recording_scales(recording: Recording, target: str) -> tuple[Scales, np.ndarray]:
@@ -84,6 +86,7 @@ def train(
     streams = Streams(settings.seed)
     pool = FramePool(recording["train"], wiring, settings.target, streams, settings.batch_size)
     loss_weight = torch.as_tensor(1.0 / (variance + 1e-2 * np.median(variance) + 1e-12), dtype=torch.float32)
+    loss_weight = loss_weight.to(usable_device(settings.device))
     trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress)
     try:
         trainer.resume()
@@ -112,7 +115,8 @@ class _Trainer:
         self.config: ExperimentConfig = config
         self.settings = config.training
         self.pool: FramePool = pool
-        self.loss_weight = loss_weight
+        self.loss_weight: torch.Tensor = loss_weight
+        self.device: torch.device = loss_weight.device
         self.out: Path = out
         self.probe, self.progress = probe, progress
         self.phases = plan(self.settings)
@@ -134,9 +138,10 @@ class _Trainer:
         saved = load_checkpoint(path)
         self.model.load_state_dict(saved["model"])
         self.step, self.best = saved["step"], saved["best"]
-        self.held = HeldCircuit(**saved["held"]) if saved["held"] else None
+        self.held = HeldCircuit(**saved["held"]).to(self.device) if saved["held"] else None
         phase = next((p for p in self.phases if p.first <= self.step < p.first + p.n_steps), None)
         if phase is not None and saved["optimiser"] is not None:
+            self.model.to(self.device)
             self.optimiser = optimiser_for(self.model, self.settings, phase)
             self.optimiser.load_state_dict(saved["optimiser"])
         self.monitor.rewind(self.step)
@@ -162,6 +167,7 @@ class _Trainer:
         end = phase.first + phase.n_steps
         if self.step >= end:
             return
+        self.model.to(self.device)
         if self.optimiser is None:
             self.optimiser = optimiser_for(self.model, self.settings, phase)
         began = time.monotonic()
@@ -179,7 +185,7 @@ class _Trainer:
 
     def train_step(self, phase: Phase, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
         """One optimiser step on one batch; returns the parts of the loss."""
-        batch = self.pool.batch(self.step)
+        batch = self.pool.batch(self.step).to(self.device)
         factor = warmup_cosine(
             self.step - phase.first, phase.n_steps, self.settings.warmup_fraction, self.settings.final_lr_fraction
         )
@@ -211,8 +217,11 @@ class _Trainer:
         if not phase.held:
             self.penalties.watch(numbers, self.monitor.interval(self.step))
         numbers["validation"] = self.validate(phase)
-        held = self.held.state() if phase.held and self.held else None
-        extra = self.probe(self.model, held) if self.probe else {}
+        extra = {}
+        if self.probe:
+            held = self.held.to(CPU).state() if phase.held and self.held else None
+            extra = self.probe(self.model.to(CPU), held)
+            self.model.to(self.device)
         self.monitor.write(self.step, phase.name, numbers, extra)
         if self.progress:
             self.progress(self.step, self.total, numbers)
@@ -226,12 +235,14 @@ class _Trainer:
         losses = []
         for start in np.maximum(starts, 0):
             stop = min(start + n_frames // 4, split.n_targets(self.settings.target))
-            voltage = torch.from_numpy(split.voltage(start, stop))
+            voltage = torch.from_numpy(split.voltage(start, stop)).to(self.device)
             rows = split.stimulus(start, stop)
             external = (
-                torch.zeros_like(voltage) if rows is None else torch.from_numpy(self.recording.wiring.spread(rows))
+                torch.zeros_like(voltage)
+                if rows is None
+                else torch.from_numpy(self.recording.wiring.spread(rows)).to(self.device)
             )
-            y = torch.from_numpy(split.target(self.settings.target, start, stop))
+            y = torch.from_numpy(split.target(self.settings.target, start, stop)).to(self.device)
             held = self.held if phase.held else None
             prediction = held.predict(self.model, voltage, external) if held else self.model(voltage, external)
             losses.append(float(scaled_mse(prediction, y, weight)[0]))
@@ -243,6 +254,7 @@ class _Trainer:
         One message function for all neurons is tried in place of one per neuron, and kept unless it predicts held-out
         frames worse by more than one standard error: the simpler model extrapolates better to sources that rarely fire.
         """
+        self.model.to(CPU)  # closed-form steps
         errors, held = self.refit()
         error, simpler = float(errors.mean()), False
         if self.config.model.g_phi_shared == "auto" and not self.model.shared:
@@ -258,13 +270,13 @@ class _Trainer:
                 self.model.load_state_dict(own)
         logger.info("phase %s: held-out error after refit %.5f (best %.5f)", name, error, self.best)
         if error < self.best or simpler:
-            self.best, self.held = error, held
+            self.best, self.held = error, held.to(self.device)
             content = {"model": self.model.state_dict(), "held": held.state(), "step": self.step, "error": error}
             save_checkpoint(self.out / "best.pt", content)
         else:
             saved = load_checkpoint(self.out / "best.pt")
             self.model.load_state_dict(saved["model"])
-            self.held = HeldCircuit(**saved["held"])
+            self.held = HeldCircuit(**saved["held"]).to(self.device)
 
     def refit(self) -> tuple[np.ndarray, HeldCircuit]:
         """Gauss-Newton on the messages, the circuit in closed form: (N,) held-out errors and the circuit."""

@@ -29,6 +29,10 @@ class Batch:
     external: Tensor
     target: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in (self.voltage, self.external, self.target)))
+
 
 @dataclass(frozen=True)
 class _Chunk:
