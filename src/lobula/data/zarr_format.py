@@ -29,7 +29,7 @@ FIELD_UNITS = {
 
 def compressors() -> tuple[BloscCodec, Crc32cCodec]:
     """Fast byte-level compression with a checksum, so that a damaged chunk is noticed instead of read."""
-    return BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()
+    return BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()
 
 
 def tile_width(width: int, chunk_frames: int = CHUNK_FRAMES) -> int:

@@ -3,6 +3,15 @@
 from lobula.kernels.activations import ACTIVATIONS, get_activation
 from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
 from lobula.kernels.device import usable_device
-from lobula.kernels.message_sum import SparsePattern, message_sum
+from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum
 
-__all__ = ["ACTIVATIONS", "SparsePattern", "blocked_mlp", "get_activation", "message_sum", "plain_mlp", "usable_device"]
+__all__ = [
+    "ACTIVATIONS",
+    "SparsePattern",
+    "blocked_mlp",
+    "csr_tensor",
+    "get_activation",
+    "message_sum",
+    "plain_mlp",
+    "usable_device",
+]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from lobula.connectome.base import Connectome
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, DivergedError, ShapeError
-from lobula.kernels.activations import get_activation
+from lobula.kernels import csr_tensor, get_activation
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class GradedCircuit:
         tau = np.maximum(connectome.tau, dt) if self.dynamics.tau_floor == "dt" else connectome.tau
         self._rate = (1.0 / tau).astype(np.float32)
         self._rest = connectome.v_rest.astype(np.float32)
-        self._weight = wiring.csr(connectome.weight.astype(np.float32)) if self.dynamics.messages else None
+        self._weight = csr_tensor(wiring, connectome.weight) if self.dynamics.messages else None
         self._activation = get_activation(self.dynamics.activation)
         self._gain = None if self.dynamics.gain is None else self.dynamics.gain.astype(np.float32)
         self._driven = wiring.driven
@@ -137,7 +138,8 @@ class GradedCircuit:
         """
         total = self._rest - voltage
         if self._weight is not None:
-            total += self._weight @ self._activation(voltage if self._gain is None else self._gain * voltage)
+            message = self._activation(voltage if self._gain is None else self._gain * voltage)
+            total += (self._weight @ torch.from_numpy(message)).numpy()
         if self.dynamics.tanh_coupling:
             total += np.float32(self.dynamics.tanh_coupling) * np.tanh(voltage)
         if self._driven_column is not None and frame.size == self._n_columns:

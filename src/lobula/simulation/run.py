@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 RECORDING = "recording.zarr"
 TRUTH = "truth.zarr"
-VERSION = 1  # raise it when the same config gives other numbers
+NOISE_FRAMES = 100  # drawn at a time
+Item = TypeVar("Item")
+VERSION = 2  # raise it when the same config gives other numbers
 BLOCK_BYTES = 128 * 2**20  # of one field; a few such blocks are in memory at a time
 
 
@@ -171,8 +173,9 @@ class Simulator:
             arriving = self.circuit.steady_state(self.config.stimulus.grey)
         else:
             arriving = self.circuit.step(last, movie.frames(start - 1, start)[0])
-        for first in range(start, n_frames, self.chunk_frames):
-            frames = movie.frames(first, min(first + self.chunk_frames, n_frames))
+        starts = range(start, n_frames, self.chunk_frames)
+        chunks = (movie.frames(first, min(first + self.chunk_frames, n_frames)) for first in starts)
+        for first, frames in zip(starts, ahead(chunks), strict=True):
             with np.errstate(over="ignore", invalid="ignore"):  # `_block` reports it
                 block, arriving = self._block(split, first, frames, arriving)
             yield block
@@ -186,13 +189,11 @@ class Simulator:
         chunk, shape = first // self.chunk_frames, (len(frames), circuit.n_neurons)
         voltage = np.empty(shape, dtype=np.float32)
         drift = np.empty(shape, dtype=np.float32) if settings.record_drift else None
-        generator, sigma = self._streams.generator("noise", split, chunk), np.float32(settings.process_noise)
-        kick = np.empty(circuit.n_neurons, dtype=np.float32)
+        noisy = len(frames) - (first == 0) if settings.process_noise > 0 else 0
+        kicks = self._kicks(self._streams.generator("noise", split, chunk), noisy)
         for t, frame in enumerate(frames):
-            if sigma > 0 and first + t > 0:
-                generator.standard_normal(out=kick, dtype=np.float32)
-                kick *= sigma
-                arriving += kick
+            if t >= len(frames) - noisy:
+                arriving += next(kicks)
             voltage[t] = arriving
             rate = circuit.drift(arriving, frame)
             if drift is not None:
@@ -204,6 +205,22 @@ class Simulator:
             noise = self._streams.generator("measurement_noise", split, chunk).standard_normal(shape, dtype=np.float32)
             noise *= np.float32(settings.measurement_noise)
         return FrameBlock(chunk, first, voltage, frames, drift, noise), arriving
+
+    def _kicks(self, generator: np.random.Generator, n_frames: int) -> Iterator[np.ndarray]:
+        """Process noise (N,) of ``n_frames`` frames; drawn some frames at a time while earlier ones are used."""
+        sigma, n = np.float32(self.config.simulation.process_noise), self.circuit.n_neurons
+        sizes = (min(NOISE_FRAMES, n_frames - k) for k in range(0, n_frames, NOISE_FRAMES))
+        for piece in ahead(sigma * generator.standard_normal((size, n), dtype=np.float32) for size in sizes):
+            yield from piece
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; a thread makes the next one while the last one is used."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="lobula-ahead") as pool:
+        waiting = pool.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, items, None)
+            yield item
 
 
 def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[RecordingWriter, TruthWriter]:
