@@ -13,6 +13,9 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported
+
 # modules whose jaxtyping annotations are checked at run time in tests
 SHAPE_CHECKED = ["lobula.data.state", "lobula.data.series"]
 install_import_hook(SHAPE_CHECKED, "beartype.beartype")

@@ -6,6 +6,7 @@ as a sparse matrix product with its own gradients: dh is the product with the tr
 The message function is evaluated once per neuron before it, never once per edge.
 """
 
+import importlib.util
 import warnings
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lobula.data.wiring import Wiring
+
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 with warnings.catch_warnings():  # torch says once per process that CSR is young; the tests hold it to a dense product
     warnings.simplefilter("ignore")
@@ -71,6 +74,10 @@ class _MessageSum(torch.autograd.Function):
     def forward(ctx, weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Tensor:
         ctx.save_for_backward(weight, messages)
         ctx.pattern = pattern
+        if weight.is_cuda and HAS_TRITON:
+            from lobula.kernels.triton_message_sum import row_sum
+
+            return row_sum(pattern.indptr, pattern.pre, weight, messages)
         return pattern.forward_matrix(weight) @ messages
 
     @staticmethod
@@ -78,6 +85,8 @@ class _MessageSum(torch.autograd.Function):
         weight, messages = ctx.saved_tensors
         pattern = ctx.pattern
         grad = grad.contiguous()
+        if weight.is_cuda and HAS_TRITON:
+            return *_triton_gradients(ctx, grad), None
         grad_weight = grad_messages = None
         if ctx.needs_input_grad[0]:
             ends = grad.index_select(0, pattern.post), messages.index_select(0, pattern.pre)
@@ -85,6 +94,18 @@ class _MessageSum(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_messages = pattern.backward_matrix(weight) @ grad
         return grad_weight, grad_messages, None
+
+
+def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    from lobula.kernels.triton_message_sum import edge_product, row_sum
+
+    weight, messages = ctx.saved_tensors
+    pattern = ctx.pattern
+    by_weight, by_messages = ctx.needs_input_grad[:2]
+    return (
+        edge_product(pattern.pre, pattern.post, grad, messages) if by_weight else None,
+        row_sum(pattern.indptr_out, pattern.post_by_pre, weight, grad, pattern.permutation) if by_messages else None,
+    )
 
 
 def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Tensor:
