@@ -68,9 +68,8 @@ def recover_circuit(
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    gauge = find_gauge(voltage, message)
-    if method != "gnn" or curve is not None:
-        gauge = shared_gauge(voltage, message, unit_slope=method == "gnn")
+    is_shared = method != "gnn" or curve is not None
+    gauge = shared_gauge(voltage, message, method == "gnn") if is_shared else find_gauge(voltage, message)
     if weight is None:
         weight = circuit.weight(wiring) * gauge.scale[wiring.pre]
     if v_rest is None:
