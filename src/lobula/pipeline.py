@@ -23,7 +23,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest
 from lobula.errors import MissingInputError
-from lobula.kernels import get_activation
+from lobula.kernels import get_activation, usable_device
 from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
 from lobula.scoring import choose_rollouts, make_probe, score_ceiling, score_estimates, score_prediction
@@ -117,6 +117,8 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
 
 
 def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
+    if "gnn" in config.training.estimators:
+        usable_device(config.training.device)  # before the other estimators, which may take minutes
     recording, truth = _recording(directory, config), _truth(directory, config)
     for name in config.training.estimators:
         with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:

@@ -1,12 +1,11 @@
 """How cost grows with the circuit: the same rows at several sizes, and the slope of log time against log edges."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
 from lobula.bench.rows import Sizes, driven_recording, own_model, own_simulation, random_frames, training_step
-from lobula.bench.timing import Row, interleaved, peak_memory
+from lobula.bench.timing import Row, compared, interleaved, peak_memory
 from lobula.connectome import optic_lobe
 from lobula.data import Wiring
 from lobula.regression.ridge import fit_circuit
@@ -57,11 +56,7 @@ def brain(sizes: Sizes) -> list[Row]:
     code = np.sort(rng.permutation(code)[:e])
     wiring = Wiring.from_edges(np.stack([code % n, code // n]), n)
     model, batch = own_model(wiring), random_frames(wiring, BATCH)
-    training_step(model, batch)
-    seconds = []
-    for _ in range(sizes.repeats):
-        began = time.perf_counter()
-        training_step(model, batch)
-        seconds.append(time.perf_counter() - began)
-    facts = {"neurons": n, "edges": wiring.n_edges, "batch": BATCH, "peak_memory": peak_memory()}
-    return [Row("training step, whole brain", float(np.median(seconds)), None, (min(seconds), max(seconds)), facts)]
+    facts = {"neurons": n, "edges": wiring.n_edges, "batch": BATCH}
+    row = compared("training step, whole brain", lambda: training_step(model, batch), None, sizes.repeats, facts)
+    row.facts["peak_memory"] = peak_memory()
+    return [row]

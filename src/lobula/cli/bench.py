@@ -13,6 +13,7 @@ from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
 from lobula.cli.tables import plain_table, size, terminal
 from lobula.data.atomic import atomic_write_text
+from lobula.errors import ConfigError
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[ROW]...", help=f"{', '.join(ROWS)}, all.", show_default="step")
@@ -42,6 +43,8 @@ def bench(
     Example:  [bold]lobula bench step ridge --out benchmarks/results/speed[/bold]
     """
     with session(debug):
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"--out: {out} is a file, expected a folder; choose another")
         result = run_rows(rows or ["step"], Sizes(extent, repeats, frames))
         text = json.dumps(result, indent=1)
         if out is not None:

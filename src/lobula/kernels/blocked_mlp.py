@@ -24,7 +24,7 @@ def _softplus_pull_back(grad: Tensor, y: Tensor) -> Tensor:
     return grad.mul_(-torch.expm1(-y))
 
 
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+IN_PLACE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "relu": (torch.relu_, lambda grad, y: aten.threshold_backward.grad_input(grad, y, 0.0, grad_input=grad)),
     "tanh": (torch.tanh_, lambda grad, y: aten.tanh_backward.grad_input(grad, y, grad_input=grad)),
     "sigmoid": (torch.sigmoid_, lambda grad, y: aten.sigmoid_backward.grad_input(grad, y, grad_input=grad)),
@@ -99,7 +99,7 @@ class _BlockedMLP(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         scalars, first, weight, *flat = ctx.saved_tensors
-        pull_back = ACTIVATIONS[ctx.activation][1]
+        pull_back = IN_PLACE[ctx.activation][1]
         batch, n, n_scalars = scalars.shape
         grads = [torch.zeros_like(t) for t in (weight.T.contiguous(), *flat)]
         grad_scalars = torch.empty_like(scalars) if ctx.needs_input_grad[0] else None
@@ -141,7 +141,7 @@ def _hidden(
     scalars: Tensor, first: Tensor, weight: Tensor, flat: Sequence[Tensor], activation: str, buffers: list[Tensor]
 ) -> list[Tensor]:
     """Activations (B n, H) of every hidden layer for a block of n neurons, in the buffers."""
-    apply = ACTIVATIONS[activation][0]
+    apply = IN_PLACE[activation][0]
     batch, n, n_scalars = scalars.shape
     x = buffers[0][: batch * n]
     frames = x.view(batch, n, -1)

@@ -18,9 +18,10 @@ def usable_device(name: str, setting: str = "training.device") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
+    # torch raises AssertionError for a device that this build lacks, RuntimeError for a wrong name or number
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
             f"{setting}: got {name!r}, expected a device that torch can use here, cpu works ({reason})"
-        ) from None
+        ) from error
     return device
