@@ -12,7 +12,7 @@ from lobula.kernels import get_activation
 from lobula.metrics import line_fit
 from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, solve
 from lobula.regression.curve import initial_knots, merge_close, refined_knots
-from lobula.regression.ridge import best_ratio
+from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.spline import bounded_step, some_targets
 from lobula.regression.tabulate import tabulate, visited_range
 
@@ -58,14 +58,34 @@ def test_evidence_is_the_gaussian_marginal_likelihood() -> None:
     y = x @ [1.0, -0.5, 0.2] + 0.7 * rng.standard_normal(n)
     s, vectors = np.linalg.eigh(x.T @ x)
     z = vectors.T @ x.T @ y
-    lam, _ = best_ratio(s, z**2, float(y @ y), n, n)
+    ratios = np.array([0.01, 0.3, 2.0, 50.0])
+    evidence, variance = log_evidence(s, z**2, float(y @ y), n, ratios)
 
-    def log_likelihood(ratio: float) -> float:
+    def expected(ratio: float) -> tuple[float, float]:
         covariance = np.eye(n) + x @ x.T / ratio
-        _, determinant = np.linalg.slogdet(covariance)
-        return -0.5 * determinant - 0.5 * n * np.log(y @ np.linalg.solve(covariance, y))
+        quadratic = y @ np.linalg.solve(covariance, y)
+        return -0.5 * np.linalg.slogdet(covariance)[1] - 0.5 * n * np.log(quadratic), quadratic / n
 
-    assert log_likelihood(lam) >= max(log_likelihood(lam * f) for f in (0.3, 0.7, 1.5, 3.0))
+    np.testing.assert_allclose(np.column_stack([evidence, variance]), [expected(r) for r in ratios], rtol=1e-9)
+
+
+def test_a_source_that_hardly_fires_is_kept_in_check_by_the_population() -> None:
+    """Alone, the evidence of a single input with z = 1.5 standard errors makes its weight a thousand times too large."""
+    rng = np.random.default_rng(0)
+    n, n_neurons = 5000, 60
+    evidence, variance = np.empty((2, n_neurons, len(LOG_RATIOS)))
+    s, theta = np.full(n_neurons, float(n)), rng.standard_normal(n_neurons)
+    s[0] = n * 1e-7
+    z = s * theta + np.sqrt(s) * rng.standard_normal(n_neurons)
+    z[0] = 1.5 * np.sqrt(s[0])
+    for i in range(n_neurons):
+        rss0 = n + z[i] ** 2 / s[i]
+        evidence[i], variance[i] = log_evidence(s[i : i + 1], z[i : i + 1] ** 2, rss0, n, n * 10.0**LOG_RATIOS)
+    alone = n * 10.0 ** LOG_RATIOS[evidence.argmax(1)]
+    together = n * population_ratios(evidence, variance, n)
+    assert abs(z[0] / (s[0] + alone[0])) > 10
+    assert abs(z[0] / (s[0] + together[0])) < 0.5
+    np.testing.assert_allclose((z / (s + together))[1:], theta[1:], atol=0.1)
 
 
 def test_drift_is_recovered_exactly(planted: Planted, recording: Recording) -> None:

@@ -171,7 +171,6 @@ def circuit_from_slopes(slopes: Slopes, weight: np.ndarray, wiring: Wiring) -> L
         k=slopes.k, c=slopes.c, q=slopes.q, theta=weight * slopes.m[wiring.post], theta_stderr=unknown_e,
         k_stderr=unknown_n, c_stderr=unknown_n, weight_stderr=unknown_e, resolution=np.ones(e),
         residual_std=unknown_n, regularisation=unknown_n, message_mean=unknown_n, message_std=unknown_n,
-        evidence=unknown_n,
     )  # fmt: skip
 
 

@@ -1,17 +1,9 @@
-r"""Evidence ridge: every neuron's equation solved in closed form, with its own strength of regularisation.
+"""Evidence ridge: every neuron's equation solved in closed form, with its own strength of regularisation.
 
 For neuron i the model is linear (`gram`): y = X_u b_u + X_h theta + noise, where X_u = [v_i, 1, (I_i)] is free and
 theta ~ N(0, 1 / alpha) is shrunk, noise ~ N(0, 1 / beta). The prior is on the weights themselves, the same for a busy
 and for a quiet source: standardising the regressors, as is usual, would let the weights of rarely active sources run
-    away. The
-    ratio lambda = alpha / beta maximises the marginal likelihood
-
-.. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda)
-          - \tfrac{n-u}{2} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
-
-(s_k, z_k: eigenvalues and rotated right-hand side of the problem after the free columns are projected out; b_u and
-beta are integrated out or profiled). Reference: MacKay (1992), Bayesian interpolation; Rasmussen & Williams (2006),
-    ch. 2.
+away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Williams (2006), ch. 2.
 """
 
 from collections.abc import Callable
@@ -25,9 +17,8 @@ from scipy.linalg import cho_factor, cho_solve
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
 from lobula.regression.gram import Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 
-LOG_RATIOS = np.linspace(-14.0, 3.0, 69)
-"""Grid of log10(lambda / n_frames); the optimum is refined by a parabola."""
 ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
 SILENT_STD = 1e-6
@@ -48,9 +39,8 @@ class LinearCircuit:
         weight_stderr: (E,) standard error of -theta/k, with their covariance.
         resolution: (E,) diagonal of the resolution matrix: 1 = determined by the data, 0 = by the prior.
         residual_std: (N,) standard deviation of the noise on the target [a.u./s].
-        regularisation: (N,) lambda / n_frames that maximises the evidence.
+        regularisation: (N,) lambda / n_frames.
         message_mean, message_std: (N,) statistics of the messages the fit used.
-        evidence: (N,) log marginal likelihood up to a constant.
     """
 
     k: np.ndarray
@@ -66,7 +56,6 @@ class LinearCircuit:
     regularisation: np.ndarray
     message_mean: np.ndarray
     message_std: np.ndarray
-    evidence: np.ndarray
 
     @property
     def tau(self) -> np.ndarray:
@@ -120,81 +109,78 @@ class NeuronFit:
     theta_k_cov: np.ndarray
     resolution: np.ndarray
     residual_var: float
-    ratio: float
-    evidence: float
 
 
-def best_ratio(s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, n: int) -> tuple[float, float]:
-    """(lambda, log evidence) that maximise the marginal likelihood over a grid, refined by a parabola."""
+@dataclass(frozen=True)
+class NeuronProblem:
+    """One neuron's equation with the free columns projected out and the rest diagonalised; lambda is still open.
 
-    def evidence(lam: np.ndarray) -> np.ndarray:
-        denominator = s[None] + lam[:, None]
-        misfit = np.maximum(rss0 - (z2[None] / denominator).sum(1), rss0 * 1e-15 + 1e-300)
-        return -0.5 * np.log1p(s[None] / lam[:, None]).sum(1) - 0.5 * dof * np.log(misfit)
-
-    values = evidence(n * 10.0**LOG_RATIOS)
-    top = int(np.argmax(values))
-    log_ratio = LOG_RATIOS[top]
-    if 0 < top < len(values) - 1:
-        left, mid, right = values[top - 1 : top + 2]
-        curvature = left - 2 * mid + right
-        if curvature < 0:
-            log_ratio += 0.5 * (left - right) / curvature * (LOG_RATIOS[1] - LOG_RATIOS[0])
-    lam = n * 10.0**log_ratio
-    return lam, float(evidence(np.array([lam]))[0])
-
-
-def solve_neuron(
-    gram: np.ndarray, n_frames: int, live: np.ndarray, ratio: float | None = None, floor: float = 0.0
-) -> NeuronFit:
-    """Evidence ridge for one neuron.
-
-    Args:
-        gram: (p, p) products of ``[messages (d), v, 1, (I), y]``.
-        n_frames: frames summed in ``gram``.
+    Attributes:
         live: (d,) bool, sources whose message varies; the others get weight 0 and infinite uncertainty.
-        ratio: fixed lambda / n_frames instead of the evidence's choice.
-        floor: lower bound on lambda / n_frames.
+        factor: Cholesky factor of the free columns' products.
+        gain: (u, d') coefficients of the live messages on the free columns.
+        offset: (u,) those of the target.
+        s, z, vectors: eigenvalues (d',), rotated right-hand side (d',), eigenvectors (d', d').
+        rss0: residual sum of squares without messages.
+        dof: frames less free columns.
     """
-    d = len(live)
-    free = gram[d:-1, d:-1]
-    jitter = np.where(np.diag(free) > 0, 0.0, 1.0)
-    factor = cho_factor(free + np.diag(jitter + 1e-14 * np.diag(free)), lower=True)
-    cross = gram[d:-1, :d][:, live]
-    solved = cho_solve(factor, np.column_stack([cross, gram[d:-1, -1]]))
-    gain = solved[:, :-1]
-    projected = gram[:d, :d][np.ix_(live, live)] - cross.T @ gain
-    rhs = gram[:d, -1][live] - cross.T @ solved[:, -1]
-    rss0 = float(gram[-1, -1] - gram[d:-1, -1] @ solved[:, -1])
-    dof = max(n_frames - len(free), 1)
-    s, vectors = np.linalg.eigh((projected + projected.T) / 2)
-    null = s < ROUNDING * float(np.diag(gram)[:-1].max())
-    s = np.where(null, 0.0, s)
-    z = np.where(null, 0.0, vectors.T @ rhs)
-    if ratio is None and len(s):
-        lam, evidence = best_ratio(s, z**2, rss0, dof, n_frames)
-    else:
-        lam, evidence = n_frames * (ratio or 1.0), float("nan")
-    lam = max(lam, floor * n_frames)
-    inverse = vectors / (s + lam)
-    covariance = inverse @ vectors.T
-    residual_var = max(rss0 - float(z @ (z / (s + lam))), 0.0) / dof
-    theta, variance, resolution, k_cov = np.zeros(d), np.full(d, np.inf), np.zeros(d), np.zeros(d)
-    theta[live] = inverse @ z
-    variance[live] = residual_var * np.diag(covariance)
-    resolution[live] = np.einsum("jk,jk->j", inverse * s, vectors)
-    k_cov[live] = -residual_var * (covariance @ gain[0])
-    return NeuronFit(
-        free=solved[:, -1] - gain @ theta[live],
-        theta=theta,
-        free_cov=residual_var * (cho_solve(factor, np.eye(len(free))) + gain @ covariance @ gain.T),
-        theta_var=variance,
-        theta_k_cov=k_cov,
-        resolution=resolution,
-        residual_var=residual_var,
-        ratio=lam / n_frames,
-        evidence=evidence,
-    )
+
+    live: np.ndarray
+    factor: tuple[np.ndarray, bool]
+    gain: np.ndarray
+    offset: np.ndarray
+    s: np.ndarray
+    z: np.ndarray
+    vectors: np.ndarray
+    rss0: float
+    dof: int
+
+    @classmethod
+    def from_gram(cls, gram: np.ndarray, n_frames: int, live: np.ndarray) -> "NeuronProblem":
+        """From the (p, p) products of ``[messages (d), v, 1, (I), y]``; ``live`` (d,) bool."""
+        d = len(live)
+        free = gram[d:-1, d:-1]
+        jitter = np.where(np.diag(free) > 0, 0.0, 1.0)
+        factor = cho_factor(free + np.diag(jitter + 1e-14 * np.diag(free)), lower=True)
+        cross = gram[d:-1, :d][:, live]
+        solved = cho_solve(factor, np.column_stack([cross, gram[d:-1, -1]]))
+        projected = gram[:d, :d][np.ix_(live, live)] - cross.T @ solved[:, :-1]
+        rhs = gram[:d, -1][live] - cross.T @ solved[:, -1]
+        s, vectors = np.linalg.eigh((projected + projected.T) / 2)
+        null = s < ROUNDING * float(np.diag(gram)[:-1].max())
+        return cls(
+            live=live,
+            factor=factor,
+            gain=solved[:, :-1],
+            offset=solved[:, -1],
+            s=np.where(null, 0.0, s),
+            z=np.where(null, 0.0, vectors.T @ rhs),
+            vectors=vectors,
+            rss0=float(gram[-1, -1] - gram[d:-1, -1] @ solved[:, -1]),
+            dof=max(n_frames - len(free), 1),
+        )
+
+    def solve(self, lam: float) -> NeuronFit:
+        """The solution for a strength lambda."""
+        d, live = len(self.live), self.live
+        inverse = self.vectors / (self.s + lam)
+        covariance = inverse @ self.vectors.T
+        residual_var = max(self.rss0 - float(self.z @ (self.z / (self.s + lam))), 0.0) / self.dof
+        theta, variance, resolution, k_cov = np.zeros(d), np.full(d, np.inf), np.zeros(d), np.zeros(d)
+        theta[live] = inverse @ self.z
+        variance[live] = residual_var * np.diag(covariance)
+        resolution[live] = np.einsum("jk,jk->j", inverse * self.s, self.vectors)
+        k_cov[live] = -residual_var * (covariance @ self.gain[0])
+        free_cov = cho_solve(self.factor, np.eye(len(self.offset))) + self.gain @ covariance @ self.gain.T
+        return NeuronFit(
+            free=self.offset - self.gain @ theta[live],
+            theta=theta,
+            free_cov=residual_var * free_cov,
+            theta_var=variance,
+            theta_k_cov=k_cov,
+            resolution=resolution,
+            residual_var=residual_var,
+        )
 
 
 def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor: float = 0.0) -> LinearCircuit:
@@ -203,22 +189,26 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
     Args:
         grams: from `gram.accumulate`.
         wiring: the graph of the fit.
-        ratio: fixed lambda / n_frames (None: the evidence decides, neuron by neuron).
+        ratio: fixed lambda / n_frames (None: evidence and population decide).
         floor: lower bound on lambda / n_frames.
     """
     n, e = wiring.n_neurons, wiring.n_edges
-    per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv", "reg", "ev")}
+    problems = neuron_problems(grams, wiring)
+    if ratio is None:
+        ratios = np.maximum(evidence_ratios(problems, grams.n_frames), floor)
+    else:
+        ratios = np.full(n, max(ratio, floor))
+    per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv")}
     per_edge = {name: np.zeros(e) for name in ("theta", "theta_stderr", "weight_stderr", "resolution")}
-    active = grams.message_std > SILENT_STD
 
     def task(i: int) -> None:
         span = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        fit = solve_neuron(grams.grams[i], grams.n_frames, active[wiring.pre[span]], ratio, floor)
+        fit = problems[i].solve(ratios[i] * grams.n_frames)
         k = fit.free[0]
         per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
         per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0
         per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = np.sqrt(np.diag(fit.free_cov)[:2])
-        per_neuron["rv"][i], per_neuron["reg"][i], per_neuron["ev"][i] = fit.residual_var, fit.ratio, fit.evidence
+        per_neuron["rv"][i] = fit.residual_var
         per_edge["theta"][span] = fit.theta
         per_edge["theta_stderr"][span] = np.sqrt(fit.theta_var)
         per_edge["resolution"][span] = fit.resolution
@@ -235,12 +225,40 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         k_stderr=per_neuron["k_stderr"],
         c_stderr=per_neuron["c_stderr"],
         residual_std=np.sqrt(per_neuron["rv"]),
-        regularisation=per_neuron["reg"],
-        evidence=per_neuron["ev"],
+        regularisation=ratios,
         message_mean=grams.message_mean,
         message_std=grams.message_std,
         **per_edge,
     )
+
+
+def neuron_problems(grams: NeuronGrams, wiring: Wiring) -> list[NeuronProblem]:
+    """The projected, diagonalised equation of every neuron."""
+    active = grams.message_std > SILENT_STD
+    problems: list[NeuronProblem | None] = [None] * wiring.n_neurons
+
+    def task(i: int) -> None:
+        inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+        problems[i] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
+
+    in_parallel(task, wiring.n_neurons)
+    return [p for p in problems if p is not None]
+
+
+def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
+    """(N,) lambda / n_frames by evidence and population; 1 where no input is active (nothing to shrink)."""
+    fed = np.flatnonzero([len(p.s) > 0 for p in problems])
+    evidence, variance = np.empty((2, len(fed), len(LOG_RATIOS)))
+    lam = n_frames * 10.0**LOG_RATIOS
+
+    def task(row: int) -> None:
+        p = problems[fed[row]]
+        evidence[row], variance[row] = log_evidence(p.s, p.z**2, p.rss0, p.dof, lam)
+
+    in_parallel(task, len(fed))
+    ratios = np.ones(len(problems))
+    ratios[fed] = population_ratios(evidence, variance, n_frames)
+    return ratios
 
 
 def fit_circuit(
