@@ -2,7 +2,7 @@ r"""What the data cannot fix, fixed by convention: scale and offset of the messa
 
 Messages, weights and resting potentials may trade: (g, W, V) and (s g + b, W/s, V - ...) predict the same. Every
 neuron's messages are compared with the curve of the population, g_j(v) = o_j + s_j G(v), over the voltages that j
-visited; G has G(0) = 0 and mean slope 1 over the positive voltages visited. Then W_ij = -theta_ij s_j / k_i in units
+visited; G has G(0) = 0 and the scale of a rectifier (`rectifier_slope`). Then W_ij = -theta_ij s_j / k_i in units
 of G, and the offset of every message moves into the resting potential.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lobula.data.split import Split
+from lobula.regression.curve import rectifier_slope
 from lobula.regression.gram import MessageFunction
 
 N_BINS = 400
@@ -62,7 +63,7 @@ def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
         scale[active] = np.where(np.abs(slope) > 1e-6, slope, 1.0)
         shift = g.mean(0) - scale * reference.mean(0)
     zero = float(np.interp(0.0, curve_v, curve_g))
-    return Gauge(scale * mean_slope(v, reference), shift + scale * zero, (low, high))
+    return Gauge(scale * rectifier_slope(v, reference), shift + scale * zero, (low, high))
 
 
 def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool = False) -> Gauge:
@@ -71,11 +72,11 @@ def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool
     Args:
         voltage: (T, N) sample of the recording [a.u.].
         message: g, (T, N) -> (T, N).
-        unit_slope: scale to mean slope 1, as `find_gauge` does, because g's own unit means nothing.
+        unit_slope: scale to a rectifier's, as `find_gauge` does, because g's own unit means nothing.
     """
     n = voltage.shape[1]
     low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
-    scale = mean_slope(voltage, np.asarray(message(voltage), dtype=np.float64)) if unit_slope else 1.0
+    scale = rectifier_slope(voltage, np.asarray(message(voltage), dtype=np.float64)) if unit_slope else 1.0
     return Gauge(np.full(n, scale), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
 
 
@@ -85,11 +86,3 @@ def population_curve(voltage: np.ndarray, messages: np.ndarray, order: np.ndarra
     v, g = voltage.ravel(), messages.ravel()
     return np.array([v[b].mean() for b in bins]), np.array([g[b].mean() for b in bins])
 
-
-def mean_slope(voltage: np.ndarray, messages: np.ndarray) -> float:
-    """Least-squares slope of message against voltage over the positive voltages (all, if hardly any is positive)."""
-    positive = voltage > 0
-    chosen = positive if positive.sum() > 100 else np.ones_like(positive)
-    v, g = voltage[chosen], messages[chosen]
-    v = v - v.mean()
-    return float(v @ g) / max(float(v @ v), 1e-30)

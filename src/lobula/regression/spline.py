@@ -21,7 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import lsq_linear
 
 from lobula.data.wiring import Wiring
-from lobula.regression.curve import PiecewiseLinear, initial_knots, refined_knots
+from lobula.regression.curve import PiecewiseLinear, initial_knots, rectifier_slope, refined_knots
 from lobula.regression.gram import (
     Frames,
     accumulate,
@@ -48,7 +48,7 @@ class SplineFit:
 
     Attributes:
         circuit: coefficients of every neuron.
-        curve: the message function, 0 at rest (`settle_gauge`) and of slope 1 over the upper voltages.
+        curve: the message function, with offset and scale by `settle_gauge`.
         visited: (2,) voltages between which 99.8 % of the recording lies: outside, the curve is an extrapolation.
         history: one row per round: mean log residual variance, number of knots, step taken.
     """
@@ -133,15 +133,13 @@ def misfit(circuit: LinearCircuit, neurons: np.ndarray) -> float:
 
 
 def settle_gauge(curve: PiecewiseLinear, sample: np.ndarray) -> PiecewiseLinear:
-    """Fixes what no data can: offset (g(0) = 0) and scale (mean slope 1 over the positive voltages that were visited).
+    """Fixes what no data can: offset (g(0) = 0) and scale (a rectifier's, see `rectifier_slope`).
 
     Args:
         curve: any curve.
         sample: (S,) voltages of the recording.
     """
-    positive = sample[sample > 0] if (sample > 0).sum() > 100 else sample
-    centred = positive - positive.mean()
-    slope = float(centred @ curve(positive)) / float(centred @ centred)
+    slope = rectifier_slope(sample, curve(sample))
     offset = float(curve(np.array([0.0]))[0])
     return curve.with_values((curve.values - offset) / (slope if abs(slope) > 1e-6 else 1.0))
 

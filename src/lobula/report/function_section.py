@@ -25,8 +25,8 @@ _TAILS = (0.005, 0.995)
 _WEAK = 1e-2  # a neuron whose messages hardly follow the population's has no curve of its own
 _MESSAGES = (
     "What a neuron sends to its partners as a function of its own voltage. Shaded: the voltages that the recording "
-    "visits; beyond them a curve is a guess. Offset and scale are free, so curves are compared with g(0) = 0 and a "
-    "mean slope of 1 over the positive voltages. Bands hold 90 % of the neurons."
+    "visits; beyond them a curve is a guess. Offset and scale are free, so curves are compared with g(0) = 0 and the "
+    "scale of the rectifier most like them. Bands hold 90 % of the neurons."
 )
 _UPDATES = (
     "The learned update of each neuron over the voltages that it visits, messages and input held at their mean. In the "
@@ -52,7 +52,7 @@ def function_section(inputs: ReportInputs) -> Section | None:
 
 
 def gauged_curve(estimates: Estimates, sample: np.ndarray | None) -> Curve:
-    """The message curve of an estimator with g(0) = 0 and mean slope 1.
+    """The message curve of an estimator with g(0) = 0 and a rectifier's scale.
 
     Args:
         estimates: with one shared curve (K,), or a curve per neuron (K, N).
