@@ -70,7 +70,7 @@ def test_evidence_is_the_gaussian_marginal_likelihood() -> None:
 
 
 def test_a_source_that_hardly_fires_is_kept_in_check_by_the_population() -> None:
-    """Alone, the evidence of a single input with z = 1.5 standard errors makes its weight a thousand times too large."""
+    """By itself, the evidence of one input 1.5 standard errors from 0 makes its weight a thousand times too large."""
     rng = np.random.default_rng(0)
     n, n_neurons = 5000, 60
     evidence, variance = np.empty((2, n_neurons, len(LOG_RATIOS)))

@@ -20,6 +20,7 @@ from lobula.models import CircuitGNN, Scales, message_function
 from lobula.regression.ridge import fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.simulation.graded import GradedCircuit
+from lobula.simulation.side_by_side import Trial, group_size, run_trials
 from lobula.training.objectives import scaled_mse
 from lobula.training.sampler import FramePool
 
@@ -156,20 +157,27 @@ def own_simulation(circuit: Connectome, stimulus: np.ndarray, seed: int = 0) -> 
 
 
 def simulate(sizes: Sizes) -> list[Row]:
-    """Frames of the graded circuit with process noise."""
+    """Frames of the graded circuit with process noise: one trial, and as many side by side as `simulate` would run."""
     circuit, n_frames = optic_lobe(sizes.extent), 300
     stimulus = np.random.default_rng(0).random((n_frames, circuit.wiring.n_columns), dtype=np.float32)
     facts = {"neurons": circuit.n_neurons, "edges": circuit.wiring.n_edges, "frames": n_frames}
-    return [
-        compared(
-            "simulation with noise, per frame",
-            lambda: own_simulation(circuit, stimulus),
-            lambda: plain.simulate(circuit, stimulus, DT, SIGMA),
-            sizes.repeats,
-            facts,
-            (n_frames, n_frames),
-        )
-    ]
+    slow = partial(plain.simulate, circuit, stimulus, DT, SIGMA)
+    n_trials = group_size(1000, circuit.n_neurons)
+    rows = []
+    for name, own, work in (
+        ("one trial", lambda: own_simulation(circuit, stimulus), n_frames),
+        (f"{n_trials} trials side by side", lambda: own_trials(circuit, stimulus, n_trials), n_trials * n_frames),
+    ):
+        title = f"simulation with noise, {name}, per frame"
+        rows.append(compared(title, own, slow, sizes.repeats, facts, (work, n_frames)))
+    return rows
+
+
+def own_trials(circuit: Connectome, stimulus: np.ndarray, n_trials: int) -> list[Trial]:
+    """The same movie in every trial, each with its own noise; noise included."""
+    movies = np.broadcast_to(stimulus, (n_trials, *stimulus.shape))
+    generators = [torch.Generator().manual_seed(k) for k in range(n_trials)]
+    return run_trials(GradedCircuit(circuit, DT), circuit.v_rest, movies, SIGMA, generators, record_drift=False)
 
 
 def ridge(sizes: Sizes) -> list[Row]:

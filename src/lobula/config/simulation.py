@@ -15,6 +15,14 @@ class SimulationConfig(Section):
     n_frames: int = param(16_000, "training frames", unit="frames", ge=2, role="block_only")
     n_frames_validation: int = param(2_000, "validation frames", unit="frames", ge=2)
     n_frames_test: int = param(2_000, "test frames", unit="frames", ge=2)
+    trial_frames: int | None = param(
+        None,
+        "cut the training frames into trials of this length, each from the grey state, simulated side by side (three "
+        "to five times faster); null: one trial",
+        unit="frames",
+        ge=100,
+        le=2_000,
+    )
     dt: float = param(0.02, "time step", unit="s", gt=0.0, le=1.0)
     process_noise: float = param(
         0.05, "standard deviation of the noise added per step", unit="a.u.", ge=0.0, role="block_only"

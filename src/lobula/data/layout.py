@@ -7,6 +7,9 @@ import zarr
 from lobula.data.wiring import Wiring
 from lobula.errors import StoreError
 
+AFTER = "after"
+"""Array (K, N) of a split with trials: the voltage one step after each trial's last frame."""
+
 
 def field_width(field: str, wiring: Wiring) -> int:
     """Columns of a dynamic field: one per stimulus column for the stimulus (if the wiring has them), else N."""
@@ -25,6 +28,7 @@ def check_layout(path: Path, root: zarr.Group) -> None:
     for split in attributes.get("splits", ()):
         counts = dict(root[split].attrs) if split in root else {}
         lacking += [f"{split}/{name}" for name in ("n_frames_planned", "n_frames_written") if name not in counts]
+        lacking += [f"{split}/{AFTER}"] if "trial_frames" in counts and f"{split}/{AFTER}" not in root else []
         lacking += [f"{split}/{field}" for field in attributes.get("fields", ()) if f"{split}/{field}" not in root]
     if lacking:
         raise StoreError(f"{path}: truncated or damaged, {', '.join(lacking)} missing; run simulate with --force")

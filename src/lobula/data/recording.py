@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from lobula.data.fields import ArrayField, ChunkCache, ZarrField
-from lobula.data.layout import check_layout
-from lobula.data.split import Block, Split, TargetKind
+from lobula.data.layout import AFTER, check_layout
+from lobula.data.split import Block, Split, TargetKind, Trials
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import CHUNK_FRAMES, open_store, read_static
 from lobula.errors import ConfigError, MissingInputError, ShapeError, StoreError
@@ -75,7 +75,11 @@ class Recording:
             counts = dict(root[name].attrs)
             fields = {f: ZarrField(root[f"{name}/{f}"], f"{name}/{f}", cache) for f in attributes["fields"]}
             n_frames, n_planned = int(counts["n_frames_written"]), int(counts["n_frames_planned"])
-            splits[name] = Split(name, fields, n_frames, n_planned, float(attributes["dt"]))
+            length, trials = counts.get("trial_frames"), None
+            if length is not None:
+                after = ZarrField(root[f"{name}/{AFTER}"], f"{name}/{AFTER}", cache)
+                trials = Trials(int(length), after.window(0, -(-n_frames // int(length))))
+            splits[name] = Split(name, fields, n_frames, n_planned, float(attributes["dt"]), trials)
             if n_frames < n_planned:
                 logger.warning(
                     "%s: %s has %d of %d frames; simulate again to complete it", path, name, n_frames, n_planned

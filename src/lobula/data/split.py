@@ -35,14 +35,36 @@ class Block:
         return self.start + len(self.voltage)
 
 
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """A split that consists of trials of one length, recorded apart from each other.
+
+    Attributes:
+        n_frames: frames of a trial; the last may be shorter.
+        after: (K, N) float32 voltage one step after the last frame of each trial [a.u.].
+    """
+
+    n_frames: int
+    after: np.ndarray
+
+
 class Split:
-    """One split of a recording (train, validation or test): frames in order, without a gap.
+    """One split of a recording (train, validation or test): frames in order, without a gap, or trial after trial.
 
     Frame t is the state before step t; ``stimulus[t]`` acts during step t.
     """
 
-    def __init__(self, name: str, fields: Mapping[str, FieldSource], n_frames: int, n_planned: int, dt: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        fields: Mapping[str, FieldSource],
+        n_frames: int,
+        n_planned: int,
+        dt: float,
+        trials: Trials | None = None,
+    ) -> None:
         self.name = name
+        self.trials = trials
         self.n_frames = n_frames
         self.n_frames_planned = n_planned
         self.dt = dt
@@ -106,9 +128,9 @@ class Split:
         return self.window("drift", start, stop)
 
     def n_targets(self, kind: str = "observed") -> int:
-        """Frames that have a target: all but the last for "observed", all for "drift"."""
+        """Frames that have a target: all for "drift", all but the last for "observed", all where there are trials."""
         _check_kind(kind)
-        return max(self.n_frames - 1, 0) if kind == "observed" else self.n_frames
+        return self.n_frames if kind == "drift" or self.trials is not None else max(self.n_frames - 1, 0)
 
     def target(self, kind: str = "observed", start: int = 0, stop: int | None = None) -> np.ndarray:
         """What a one-step estimator fits.
@@ -126,8 +148,21 @@ class Split:
         stop = self.n_targets(kind) if stop is None else stop
         if kind == "drift":
             return self.drift(start, stop)
-        voltage = self.window("voltage", start, stop + 1)
-        return np.diff(voltage, axis=0) / np.float32(self.dt)
+        return self._observed(start, stop)[1]
+
+    def _observed(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Voltage and observed target of the frames start..stop-1, from one read."""
+        voltage = self.window("voltage", start, stop + 1 if self.trials is None else min(stop + 1, self.n_frames))
+        target = np.empty((stop - start, voltage.shape[1]), dtype=np.float32)
+        np.subtract(voltage[1:], voltage[:-1], out=target[: len(voltage) - 1])
+        if self.trials is not None:
+            length = self.trials.n_frames
+            for trial in range(start // length, -(-stop // length)):
+                end = min((trial + 1) * length, self.n_frames) - 1
+                if end < stop:
+                    target[end - start] = self.trials.after[trial] - voltage[end - start]
+        target /= np.float32(self.dt)
+        return voltage[: stop - start], target
 
     def frames(self, indices: np.ndarray, field: str = "voltage") -> np.ndarray:
         """Single frames, in any order, with every chunk touched once.
@@ -164,9 +199,8 @@ class Split:
         for low in range(start, stop, size):
             high = min(low + size, stop)
             if target == "observed":  # one read serves both
-                voltage = self.voltage(low, high + 1)
-                observed = np.diff(voltage, axis=0) / np.float32(self.dt)
-                yield Block(low, voltage[:-1], self.stimulus(low, high), observed)
+                voltage, observed = self._observed(low, high)
+                yield Block(low, voltage, self.stimulus(low, high), observed)
             else:
                 drift = self.drift(low, high) if target == "drift" else None
                 yield Block(low, self.voltage(low, high), self.stimulus(low, high), drift)

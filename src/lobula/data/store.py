@@ -7,7 +7,8 @@ Layout of ``recording.zarr``::
     static/               per-neuron arrays that an experimenter knows, for example u, v
     columns               (H, 2) positions of the stimulus columns
     train|validation|test attributes n_frames_planned, n_frames_written;
-                          arrays voltage (T, N), stimulus (T, H) and, if asked for, drift (T, N)
+                          arrays voltage (T, N), stimulus (T, H) and, if asked for, drift (T, N);
+                          with attribute trial_frames: after (K, N), the voltage one step after each trial
 
 A frame exists once `n_frames_written` says so: the chunks of all fields are written first, then the number is
 changed in one atomic step. A killed writer therefore leaves whole chunks and some files that nobody reads.
@@ -24,7 +25,7 @@ import numpy as np
 import zarr
 
 from lobula.data.atomic import disk_full_as_error
-from lobula.data.layout import check_layout, field_width
+from lobula.data.layout import AFTER, check_layout, field_width
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import (
     CHUNK_FRAMES,
@@ -65,6 +66,7 @@ class RecordingWriter:
         counts = {split: dict(self._root[split].attrs) for split in self.attributes["splits"]}
         self._planned = {split: int(count["n_frames_planned"]) for split, count in counts.items()}
         self._written = {split: int(count["n_frames_written"]) for split, count in counts.items()}
+        self._has_trials = {split: "trial_frames" in count for split, count in counts.items()}
         self._held: dict[str, list[dict[str, np.ndarray]]] = {split: [] for split in self._planned}
 
     @classmethod
@@ -81,6 +83,7 @@ class RecordingWriter:
         attributes: Mapping[str, object] | None = None,
         digest: str = "",
         chunk_frames: int = CHUNK_FRAMES,
+        in_trials: tuple[str, ...] = (),
     ) -> "RecordingWriter":
         """Make an empty store; one of ours at the same path is replaced.
 
@@ -95,6 +98,7 @@ class RecordingWriter:
             attributes: anything else to keep that JSON can hold (seeds, recipe name).
             digest: digest of everything that decides the content; `create_or_resume` compares it.
             chunk_frames: frames per chunk.
+            in_trials: splits whose chunks are trials of their own; `end_trial` must precede each.
 
         Raises:
             StoreError: if `path` holds something that lobula did not write.
@@ -112,6 +116,9 @@ class RecordingWriter:
                 group = root.create_group(split, attributes={"n_frames_planned": int(planned), "n_frames_written": 0})
                 for field in fields:
                     create_dynamic(group, field, int(planned), field_width(field, wiring), chunk_frames)
+                if split in in_trials:
+                    group.attrs["trial_frames"] = int(chunk_frames)
+                    create_dynamic(group, AFTER, -(-int(planned) // chunk_frames), wiring.n_neurons, 1)
             own = {"dt": float(dt), "dt_unit": "s", "fields": list(fields), "splits": list(n_frames)}
             own |= {"chunk_frames": int(chunk_frames), "digest": digest}
             root.attrs.update({**(attributes or {}), **own})
@@ -187,6 +194,13 @@ class RecordingWriter:
         while block := self._next_chunk(split):
             self._write_chunk(split, block)
 
+    def end_trial(self, split: str, trial: int, after: np.ndarray) -> None:
+        """Store the (N,) voltage one step after a trial's last frame, before the frames of that trial are appended."""
+        if not self._has_trials[self._known(split)]:
+            raise StoreError(f"{self.path}: {split} has no trials; name it in `in_trials` when creating the store")
+        with disk_full_as_error(self.path, f"trial {trial} of {split} is lost"):
+            self._array(split, AFTER)[trial] = after
+
     def close(self) -> None:
         """Drop frames that do not fill a chunk; everything else is on disk already."""
         for split, held in self._held.items():
@@ -259,13 +273,17 @@ class RecordingWriter:
             self._written[split] = n_frames
         self._discard_after(split, n_frames)
 
+    def _row_fields(self, split: str) -> tuple[str, ...]:
+        """Arrays that have one row of chunk files per chunk of frames."""
+        return (*self._fields, AFTER) if self._has_trials[split] else self._fields
+
     def _row_exists(self, split: str, row: int) -> bool:
-        arrays = [self._array(split, field) for field in self._fields]
+        arrays = [self._array(split, field) for field in self._row_fields(split)]
         return all(chunk_file(array, row, tile).is_file() for array in arrays for tile in range(array.cdata_shape[1]))
 
     def _row_decodes(self, split: str, row: int) -> bool:
         try:
-            for field in self._fields:
+            for field in self._row_fields(split):
                 array = self._array(split, field)
                 for tile in range(array.cdata_shape[1]):
                     read_chunk(array, row, tile)

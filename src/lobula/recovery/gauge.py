@@ -85,4 +85,3 @@ def population_curve(voltage: np.ndarray, messages: np.ndarray, order: np.ndarra
     bins = np.array_split(order, min(N_BINS, len(order)))
     v, g = voltage.ravel(), messages.ravel()
     return np.array([v[b].mean() for b in bins]), np.array([g[b].mean() for b in bins])
-

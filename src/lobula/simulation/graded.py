@@ -130,20 +130,21 @@ class GradedCircuit:
         """Noise-free right-hand side.
 
         Args:
-            voltage: (N,) float32 [a.u.].
-            frame: (H,) or (N,) float32 stimulus [a.u.].
+            voltage: (N,) float32 [a.u.], or (G, N) for G trials.
+            frame: (H,) or (N,) float32 stimulus [a.u.], or (G, H) or (G, N).
 
         Returns:
-            (N,) float32 dv/dt [a.u./s].
+            float32 dv/dt [a.u./s], of the shape of ``voltage``.
         """
         total = self._rest - voltage
         if self._weight is not None:
             message = self._activation(voltage if self._gain is None else self._gain * voltage)
-            total += (self._weight @ torch.from_numpy(message)).numpy()
+            columns = torch.from_numpy(np.ascontiguousarray(message.T))
+            total += (self._weight @ columns).numpy().T
         if self.dynamics.tanh_coupling:
             total += np.float32(self.dynamics.tanh_coupling) * np.tanh(voltage)
-        if self._driven_column is not None and frame.size == self._n_columns:
-            total[self._driven] += frame[self._driven_column]
+        if self._driven_column is not None and frame.shape[-1] == self._n_columns:
+            total[..., self._driven] += frame[..., self._driven_column]
         else:
             total += frame
         total *= self._rate
@@ -154,7 +155,7 @@ class GradedCircuit:
         return self.advance(voltage, self.drift(voltage, frame))
 
     def advance(self, voltage: np.ndarray, drift: np.ndarray) -> np.ndarray:
-        """(N,) float32 state one step later from a drift that is known already."""
+        """float32 state one step later from a drift that is known already, each (N,) or (G, N)."""
         return voltage + np.float32(self.dt) * drift
 
     def steady_state(self, grey: float = GREY) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +17,9 @@ from lobula.connectome import Connectome, optic_lobe
 from lobula.data import RecordingWriter, Streams, combined_digest
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.errors import ConfigError
+from lobula.simulation.ahead import ahead
 from lobula.simulation.graded import GradedCircuit, check_bounded, make_dynamics
+from lobula.simulation.side_by_side import Trial, group_size, run_trials
 from lobula.simulation.truth import TruthWriter
 from lobula.stimuli import Stimulus, make_stimulus
 
@@ -26,7 +28,6 @@ logger = logging.getLogger(__name__)
 RECORDING = "recording.zarr"
 TRUTH = "truth.zarr"
 NOISE_FRAMES = 100  # drawn at a time
-Item = TypeVar("Item")
 VERSION = 2  # raise it when the same config gives other numbers
 BLOCK_BYTES = 128 * 2**20  # of one field; a few such blocks are in memory at a time
 
@@ -42,6 +43,7 @@ class FrameBlock:
         stimulus: (t, H) float32 luminance that acts during each step.
         drift: (t, N) float32 noise-free dv/dt [a.u./s], or None.
         noise: (t, N) float32 measurement noise [a.u.], or None.
+        after: (N,) float32 recorded voltage one step after the last frame of a trial [a.u.]; None where frames go on.
     """
 
     chunk: int
@@ -50,6 +52,7 @@ class FrameBlock:
     stimulus: np.ndarray
     drift: np.ndarray | None
     noise: np.ndarray | None
+    after: np.ndarray | None = None
 
 
 def simulate(
@@ -61,14 +64,16 @@ def simulate(
 ) -> Path:
     """Simulate the circuit of a config; go on where a killed run with the same config stopped.
 
-    Every split starts at the grey steady state and has its own scenes and noise. ``voltage[t]`` is the state before
+    Every split starts at the grey steady state and has its own scenes and noise; with `simulation.trial_frames` so does
+    every trial of the training split, as far as noise goes: the scenes go on. ``voltage[t]`` is the state before
     step t, ``stimulus[t]`` acts during step t. A resumed recording equals an uninterrupted one to the bit.
 
     Args:
         config: sections connectome, stimulus and simulation are used.
         run_dir: recording.zarr and truth.zarr are written here.
         resume: False discards what is there.
-        chunk_frames: frames per chunk; default 2,000, fewer for circuits larger than the published one.
+        chunk_frames: frames per chunk; default 2,000, fewer for circuits larger than the published one; the length
+            of a trial where there are trials.
         progress: show a progress bar if there is a terminal.
 
     Returns:
@@ -83,8 +88,8 @@ def simulate(
     if config.simulation.recording is not None:
         raise ConfigError("simulation.recording: an existing recording is named, expected null; nothing to simulate")
     connectome = optic_lobe(config.connectome.extent, config.connectome.parameters)
-    if chunk_frames is None:
-        chunk_frames = default_chunk_frames(connectome.n_neurons)
+    if chunk_frames is None or config.simulation.trial_frames is not None:
+        chunk_frames = config.simulation.trial_frames or default_chunk_frames(connectome.n_neurons)
     simulator = Simulator(config, connectome, chunk_frames)
     writer, truth = _open_stores(simulator, Path(run_dir), resume)
     total = sum(writer.n_frames_planned(split) for split in simulator.n_frames)
@@ -149,6 +154,11 @@ class Simulator:
         settings = self.config.digest("connectome", "stimulus", "simulation", exclude=("simulation.recording",))
         return combined_digest(settings, values.hexdigest(), f"version {VERSION}, chunks of {self.chunk_frames}")
 
+    @property
+    def in_trials(self) -> tuple[str, ...]:
+        """Splits that consist of trials."""
+        return ("train",) if self.config.simulation.trial_frames is not None else ()
+
     def stimulus(self, split: str) -> Stimulus:
         """The movie of a split."""
         settings = self.config.simulation
@@ -168,6 +178,9 @@ class Simulator:
         Raises:
             DivergedError: if the circuit leaves the finite numbers.
         """
+        if split in self.in_trials:
+            yield from self._trials(split, start)
+            return
         movie, n_frames = self.stimulus(split), self.n_frames[split]
         if last is None:
             arriving = self.circuit.steady_state(self.config.stimulus.grey)
@@ -200,11 +213,51 @@ class Simulator:
                 drift[t] = rate
             arriving = circuit.advance(arriving, rate)
         check_bounded(voltage, first, settings.dt)
-        noise = None
-        if settings.measurement_noise > 0:
-            noise = self._streams.generator("measurement_noise", split, chunk).standard_normal(shape, dtype=np.float32)
-            noise *= np.float32(settings.measurement_noise)
+        noise = self._measurement_noise(split, chunk, len(frames))
         return FrameBlock(chunk, first, voltage, frames, drift, noise), arriving
+
+    def _trials(self, split: str, start: int) -> Iterator[FrameBlock]:
+        """The chunks of a split that consists of trials, a group of them at a time.
+
+        A group is simulated as a whole even where its first trials are there already: products of other widths round
+        otherwise, and a resumed recording equals an uninterrupted one to the bit.
+        """
+        movie, settings, length = self.stimulus(split), self.config.simulation, self.chunk_frames
+        n_trials, size = -(-self.n_frames[split] // length), group_size(length, self.circuit.n_neurons)
+        grey = self.circuit.steady_state(self.config.stimulus.grey)
+        groups = [range(k, min(k + size, n_trials)) for k in range(start // length // size * size, n_trials, size)]
+        movies = (np.stack([movie.frames(k * length, (k + 1) * length) for k in group]) for group in groups)
+        for group, frames in zip(groups, ahead(movies), strict=True):
+            generators = [self._streams.torch_generator("noise", split, trial) for trial in group]
+            with np.errstate(over="ignore", invalid="ignore"):  # reported below
+                trials = run_trials(
+                    self.circuit, grey, frames, settings.process_noise, generators, settings.record_drift
+                )
+            for k, trial in enumerate(group):
+                done, first = trials.pop(0), trial * length
+                if first < start:
+                    continue
+                check_bounded(done.voltage, first, settings.dt)
+                yield self._trial_block(split, trial, done, frames[k])
+
+    def _trial_block(self, split: str, trial: int, done: Trial, frames: np.ndarray) -> FrameBlock:
+        """The frames of a trial that the split has room for."""
+        first = trial * self.chunk_frames
+        n = min(self.chunk_frames, self.n_frames[split] - first)
+        after = done.after if n == self.chunk_frames else done.voltage[n]
+        noise, drift = self._measurement_noise(split, trial, n + 1), done.drift
+        if noise is not None:
+            after, noise = after + noise[n], noise[:n]
+        drift = None if drift is None else drift[:n]
+        return FrameBlock(trial, first, done.voltage[:n], frames[:n], drift, noise, after)
+
+    def _measurement_noise(self, split: str, chunk: int, n_frames: int) -> np.ndarray | None:
+        """(n_frames, N) float32 noise on the recorded voltage [a.u.], or None."""
+        sigma = self.config.simulation.measurement_noise
+        if sigma <= 0:
+            return None
+        generator = self._streams.generator("measurement_noise", split, chunk)
+        return np.float32(sigma) * generator.standard_normal((n_frames, self.circuit.n_neurons), dtype=np.float32)
 
     def _kicks(self, generator: np.random.Generator, n_frames: int) -> Iterator[np.ndarray]:
         """Process noise (N,) of ``n_frames`` frames; drawn some frames at a time while earlier ones are used."""
@@ -212,15 +265,6 @@ class Simulator:
         sizes = (min(NOISE_FRAMES, n_frames - k) for k in range(0, n_frames, NOISE_FRAMES))
         for piece in ahead(sigma * generator.standard_normal((size, n), dtype=np.float32) for size in sizes):
             yield from piece
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; a thread makes the next one while the last one is used."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="lobula-ahead") as pool:
-        waiting = pool.submit(next, items, None)
-        while (item := waiting.result()) is not None:
-            waiting = pool.submit(next, items, None)
-            yield item
 
 
 def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[RecordingWriter, TruthWriter]:
@@ -238,6 +282,7 @@ def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[Record
         "attributes": attributes,
         "digest": digest,
         "chunk_frames": simulator.chunk_frames,
+        "in_trials": simulator.in_trials,
     }
     truth = TruthWriter.resume(root / TRUTH, digest) if resume else None
     if truth is not None:
@@ -282,5 +327,7 @@ def _write(block: FrameBlock, split: str, writer: RecordingWriter, truth: TruthW
     }
     if block.drift is not None:
         fields["drift"] = block.drift
+    if block.after is not None:
+        writer.end_trial(split, block.chunk, block.after)
     writer.append(split, **fields)
     return len(block.voltage)
