@@ -98,3 +98,30 @@ def test_blocked_mlp_without_gradient_of_the_inputs() -> None:
     blocked_mlp(scalars, first, weight, layers, "tanh").sum().backward()
     np.testing.assert_allclose(first.grad, 2 * (1 - np.tanh(1.0) ** 2), rtol=1e-5)
     assert scalars.grad is None
+
+
+def test_blocked_mlp_keeps_calls_apart_that_are_open_at_the_same_time() -> None:
+    """Two evaluations before either's backward pass, as penalties make them, and one without gradients between."""
+    generator = torch.Generator().manual_seed(0)
+    scalars = [torch.randn(2, 7, 1, generator=generator) for _ in range(2)]
+    sizes = [(7, 3), (3, 1), (5, 3), (5,), (1, 5), (1,)]
+    tensors = [torch.randn(s, generator=generator, requires_grad=True) for s in sizes]
+    layers = [(tensors[2], tensors[3]), (tensors[4], tensors[5])]
+
+    def gradients(evaluate) -> tuple[torch.Tensor, ...]:
+        outputs = [evaluate(s, tensors[0], tensors[1], layers, "relu") for s in scalars]
+        with torch.no_grad():
+            evaluate(scalars[1], tensors[0], tensors[1], layers, "relu")
+        return torch.autograd.grad(outputs[0].square().sum() + outputs[1].sum(), tensors)
+
+    for own, reference in zip(gradients(blocked_mlp), gradients(plain_mlp), strict=True):
+        torch.testing.assert_close(own, reference)
+
+
+def test_blocked_mlp_says_so_when_its_activations_are_gone() -> None:
+    weight = torch.ones(3, 1, requires_grad=True)
+    layers = [(torch.ones(4, 3), torch.zeros(4)), (torch.ones(1, 4), torch.zeros(1))]
+    out = blocked_mlp(torch.ones(2, 5, 1), torch.zeros(5, 3), weight, layers, "tanh").sum()
+    out.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        out.backward()

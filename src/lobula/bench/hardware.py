@@ -2,19 +2,29 @@
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
+GEMM_SIZE = 2048
+GEMM_GFLOP = 2e-9 * GEMM_SIZE**3
 
-def gemm_rate(size: int = 2048, repeats: int = 9) -> float:
+
+def gemm() -> Callable[[], object]:
+    """A large single-precision matrix product, to be timed in turns with something else."""
+    a = torch.randn(GEMM_SIZE, GEMM_SIZE)
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, a, out=out)
+
+
+def gemm_rate(repeats: int = 9) -> float:
     """GFLOP/s of a large single-precision matrix product."""
-    a = torch.randn(size, size)
-    seconds = []
+    call, seconds = gemm(), []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        torch.mm(a, a)
+        call()
         seconds.append(time.perf_counter() - began)
-    return 2e-9 * size**3 / statistics.median(seconds[1:])
+    return GEMM_GFLOP / statistics.median(seconds[1:])
 
 
 def copy_rate(n_bytes: int = 1 << 28, repeats: int = 9) -> float:

@@ -11,6 +11,7 @@ import torch
 import zarr
 
 from lobula.bench import plain
+from lobula.bench.hardware import GEMM_GFLOP, gemm
 from lobula.bench.timing import Row, compared, peak_memory
 from lobula.config.model import ModelConfig
 from lobula.connectome import Connectome, optic_lobe
@@ -118,8 +119,10 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
             partial(run, plain_mlp),
             sizes.repeats,
             {"gflop": gflop},
+            yardstick=gemm(),
         )
         row.facts["gflop_per_s"] = gflop / row.seconds
+        row.facts["share_of_gemm"] = row.facts["gflop_per_s"] * row.facts["yardstick_seconds"] / GEMM_GFLOP
         rows.append(row)
     pattern = SparsePattern(wiring)
     weight = torch.randn(wiring.n_edges, requires_grad=True)

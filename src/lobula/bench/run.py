@@ -48,9 +48,6 @@ def run_rows(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
         found += [{"row": name, **row.to_dict()} for row in ROWS[name](sizes)]
     # last, because its arrays are large and the rows look at the peak of memory
     limits = {"gemm_gflop_per_s": hardware.gemm_rate(), "copy_gb_per_s": hardware.copy_rate()}
-    for row in found:
-        if "gflop_per_s" in row["facts"]:
-            row["facts"]["share_of_gemm"] = row["facts"]["gflop_per_s"] / limits["gemm_gflop_per_s"]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": device_facts(),

@@ -62,6 +62,7 @@ def compared(
     repeats: int,
     facts: dict[str, Any],
     work: tuple[float, float] = (1.0, 1.0),
+    yardstick: Callable[[], object] | None = None,
 ) -> Row:
     """A row from two calls.
 
@@ -72,9 +73,12 @@ def compared(
         repeats: times that each is timed.
         facts: go into the row.
         work: units of work that one call of ours, and of plain, does; seconds are per unit.
+        yardstick: something that the machine does at its best, timed in the same turns; its seconds go into the facts.
     """
-    calls = {"ours": ours} if plain is None else {"ours": ours, "plain": plain}
-    seconds = interleaved(calls, repeats)
+    calls = {"ours": ours, "plain": plain, "yardstick": yardstick}
+    seconds = interleaved({key: call for key, call in calls.items() if call is not None}, repeats)
+    if yardstick is not None:
+        facts = facts | {"yardstick_seconds": statistics.median(seconds["yardstick"])}
     own = [s / work[0] for s in seconds["ours"]]
     other = statistics.median(seconds["plain"]) / work[1] if plain is not None else None
     return Row(name, statistics.median(own), other, (min(own), max(own)), facts)
