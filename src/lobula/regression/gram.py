@@ -98,7 +98,7 @@ def design_rows(
     inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
     d = len(inputs)
     rows = np.empty((d + 3 + (external is not None), voltage.shape[1]))
-    np.take(messages, inputs, axis=0, out=rows[:d])
+    np.take(messages, inputs, axis=0, out=rows[:d], mode="clip")  # the default mode fills a buffer first
     rows[d] = voltage[i]
     rows[d + 1] = 1.0
     if external is not None:
@@ -118,7 +118,14 @@ def add_product(grams: list[np.ndarray | None], i: int, rows: np.ndarray) -> Non
 
 def neuron_major(block: np.ndarray) -> np.ndarray:
     """(T, N) of any float type -> contiguous (N, T) float64."""
-    return np.ascontiguousarray(block.T, dtype=np.float64)
+    result = np.empty(block.shape[::-1])
+    edges = np.linspace(0, len(result), N_THREADS + 1).astype(int)
+
+    def transpose(k: int) -> None:
+        result[edges[k] : edges[k + 1]] = block[:, edges[k] : edges[k + 1]].T
+
+    in_parallel(transpose, N_THREADS)
+    return result
 
 
 def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS) -> None:
