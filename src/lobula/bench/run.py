@@ -25,15 +25,8 @@ ROWS: dict[str, Callable[[Sizes], list[Row]]] = {
 }
 
 
-def run_rows(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
-    """Times the named rows and the hardware's own limits.
-
-    Args:
-        names: out of `ROWS`, or "all".
-        sizes: what the rows work on.
-
-    Returns:
-        For JSON: date, machine, versions, hardware limits, rows.
+def chosen_rows(names: Sequence[str]) -> list[str]:
+    """The rows that these names stand for; "all" stands for every row.
 
     Raises:
         ConfigError: if a name is not known.
@@ -42,9 +35,27 @@ def run_rows(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
     unknown = [name for name in chosen if name not in ROWS]
     if unknown:
         raise ConfigError(f"bench: got {unknown[0]!r}, expected one of {', '.join(ROWS)}, all")
+    return chosen
+
+
+def run_rows(names: Sequence[str], sizes: Sizes, on_row: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """Times the named rows and the hardware's own limits.
+
+    Args:
+        names: out of `ROWS`, or "all".
+        sizes: what the rows work on.
+        on_row: called with the name of every row before it is timed.
+
+    Returns:
+        For JSON: date, machine, versions, hardware limits, rows.
+
+    Raises:
+        ConfigError: if a name is not known.
+    """
     found: list[dict[str, Any]] = []
-    for name in chosen:
+    for name in chosen_rows(names):
         logger.info("bench: %s", name)
+        on_row(name)
         found += [{"row": name, **row.to_dict()} for row in ROWS[name](sizes)]
     # last, because its arrays are large and the rows look at the peak of memory
     limits = {"gemm_gflop_per_s": hardware.gemm_rate(), "copy_gb_per_s": hardware.copy_rate()}

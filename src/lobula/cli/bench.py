@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lobula.bench import ROWS, run_rows
+from lobula.bench import ROWS, chosen_rows, run_rows
 from lobula.bench.rows import Sizes
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
 from lobula.cli.tables import plain_table, size, terminal
-from lobula.data.atomic import atomic_write_text
+from lobula.data.atomic import atomic_write_bytes, atomic_write_text
 from lobula.errors import ConfigError
+from lobula.figures import LIGHT, cost_curves
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[ROW]...", help=f"{', '.join(ROWS)}, all.", show_default="step")
@@ -45,12 +48,22 @@ def bench(
     with session(debug):
         if out is not None and out.exists() and not out.is_dir():
             raise ConfigError(f"--out: {out} is a file, expected a folder; choose another")
-        result = run_rows(rows or ["step"], Sizes(extent, repeats, frames))
+        names = chosen_rows(rows or ["step"])
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("bench", total=len(names) + 1)
+
+            def begin(name: str) -> None:
+                bar.update(task, description=f"bench: {name}", advance=1)
+
+            result = run_rows(names, Sizes(extent, repeats, frames), begin)
         text = json.dumps(result, indent=1)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             name = f"{datetime.now(UTC):%Y-%m-%d}-{'-'.join(rows or ['step'])}.json"
             atomic_write_text(out / name, text + "\n")
+            draw_cost(result["rows"], out / name.replace(".json", ".png"))
         if as_json:
             typer.echo(text)
         else:
@@ -60,6 +73,15 @@ def bench(
                 f"this machine: {limits['gemm_gflop_per_s']:.0f} GFLOP/s in a large matrix product, "
                 f"{limits['copy_gb_per_s']:.0f} GB/s in a copy"
             )
+
+
+def draw_cost(rows: list[dict[str, Any]], path: Path) -> None:
+    """The figure of the row `scale`, if it was timed."""
+    measured = [row for row in rows if row["row"] == "scale"]
+    if measured:
+        seconds = {row["name"].removeprefix("scale: "): row["facts"]["seconds"] for row in measured}
+        figure, _ = cost_curves(measured[0]["facts"]["edges"], seconds, LIGHT)
+        atomic_write_bytes(path, LIGHT.save(figure, "png"))
 
 
 def _line(row: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from lobula.figures.cell_types import principal_plane, types_in_plane
 from lobula.figures.curves import message_curves, update_curves
 from lobula.figures.eye import Sheet, hexagon_centres, hexagonal_eye
 from lobula.figures.recovery import recovery_scatter
+from lobula.figures.speed import cost_curves
 from lobula.figures.style import DARK, LIGHT, FigureStyle
 from lobula.figures.traces import rollout_error, rollout_traces
 from lobula.figures.training import training_curves
@@ -14,6 +15,7 @@ __all__ = [
     "LIGHT",
     "FigureStyle",
     "Sheet",
+    "cost_curves",
     "hexagon_centres",
     "hexagonal_eye",
     "identifiability_map",
