@@ -23,15 +23,21 @@ STEPS_PER_CHUNK = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames for one step, each (B, N) float32: voltage, external input, target."""
+    """Frames for one step.
+
+    Attributes:
+        voltage, external, target: (B, N) float32 voltage, external input and dv/dt.
+        first: (1, N) voltage of the first frame of the whole batch, of which these frames may be a part.
+    """
 
     voltage: Tensor
     external: Tensor
     target: Tensor
+    first: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in (self.voltage, self.external, self.target)))
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class FramePool:
         streams: random streams; "sampling" is used.
         batch_size: frames per step.
         pool_bytes: memory for decoded chunks.
+        part: frames of each batch that are given out; default all.
     """
 
     def __init__(
@@ -61,7 +68,9 @@ class FramePool:
         streams: Streams,
         batch_size: int,
         pool_bytes: int = POOL_BYTES,
+        part: slice = slice(None),
     ) -> None:
+        self.part = part
         self.split, self.wiring, self.target, self.streams, self.batch_size = split, wiring, target, streams, batch_size
         n = split.n_targets(target)
         self.starts = np.arange(0, n, CHUNK_FRAMES)
@@ -101,6 +110,7 @@ class FramePool:
         rng = self.streams.generator("sampling", "frames", step)
         lengths = np.array([len(c.target) for c in chunks])
         flat = rng.integers(0, lengths.sum(), self.batch_size)
+        flat = np.concatenate([flat[self.part], flat[:1]])
         which = np.searchsorted(np.cumsum(lengths), flat, side="right")
         inside = flat - (np.cumsum(lengths) - lengths)[which]
         voltage = np.stack([chunks[c].voltage[t] for c, t in zip(which, inside, strict=True)])
@@ -110,9 +120,8 @@ class FramePool:
         else:
             rows = np.stack([chunks[c].stimulus[t] for c, t in zip(which, inside, strict=True)])
             external = self.wiring.spread(rows)
-        return Batch(
-            *(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (voltage, external, target))
-        )
+        v, e, y = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (voltage, external, target))
+        return Batch(v[:-1], e[:-1], y[:-1], v[-1:])
 
     def close(self) -> None:
         """Stops the reading thread."""
