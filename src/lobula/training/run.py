@@ -5,9 +5,12 @@ circuit is refitted in closed form with the learned messages, held, and the mess
 best prediction of held-out frames is kept; the truth is never seen.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,17 @@ from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import scaled_mse, total_loss
 from lobula.training.penalties import Penalties
-from lobula.training.phases import HeldCircuit, Phase, optimiser_for, plan
-from lobula.training.sampler import FramePool
+from lobula.training.phases import (
+    HeldCircuit,
+    Phase,
+    optimiser_for,
+    plan,
+    restore_optimiser,
+    set_learning_rate,
+)
+from lobula.training.sampler import Batch, FramePool, pool_bytes
 from lobula.training.schedules import warmup_cosine
+from lobula.training.step import StaticStep, Step, device_settings
 from lobula.training.warm_start import start_from_spline
 
 logger = logging.getLogger(__name__)
@@ -92,12 +103,13 @@ def train(
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
     streams = Streams(settings.seed)
-    part = team.part(settings.batch_size)
-    pool = FramePool(recording["train"], wiring, settings.target, streams, settings.batch_size, part=part)
     loss_weight = torch.as_tensor(1.0 / (variance + 1e-2 * np.median(variance) + 1e-12), dtype=torch.float32)
-    loss_weight = loss_weight.to(process_device(settings.device))
+    device = process_device(settings.device)
+    loss_weight = loss_weight.to(device)
+    frames = recording["train"], wiring, settings.target, streams, settings.batch_size
+    pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device)
     trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress, team)
-    try:
+    with closing(pool), device_settings(device, settings.precision):
         if team.leads:
             trainer.resume()
             if trainer.step == 0 and start is not None:
@@ -105,8 +117,6 @@ def train(
         trainer.share()
         for phase in trainer.phases:
             trainer.run_phase(phase)
-    finally:
-        pool.close()
     model.load_state_dict(team.share(load_checkpoint(out / "best.pt")["model"] if team.leads else None))
     return model.to(CPU).eval()
 
@@ -161,7 +171,7 @@ class _Trainer:
         if phase is not None and saved["optimiser"] is not None:
             self.model.to(self.device)
             self.optimiser = optimiser_for(self.model, self.settings, phase)
-            self.optimiser.load_state_dict(saved["optimiser"])
+            restore_optimiser(self.optimiser, saved["optimiser"])
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -189,9 +199,19 @@ class _Trainer:
         self.model.to(self.device)
         if self.optimiser is None:
             self.optimiser = optimiser_for(self.model, self.settings, phase)
+        update: Step = partial(self.update, phase, self.optimiser)
+        if self.device.type == "cuda":
+            update = StaticStep(update, self.device)
+        rate = partial(
+            warmup_cosine,
+            n_steps=phase.n_steps,
+            warmup_fraction=self.settings.warmup_fraction,
+            final_fraction=self.settings.final_lr_fraction,
+        )
         began = time.monotonic()
         while self.step < end:
-            parts = self.train_step(phase, self.optimiser)
+            set_learning_rate(self.optimiser, rate(self.step - phase.first))
+            parts = update(self.pool.batch(self.step))
             self.step += 1
             if self.monitor.is_due(self.step) or self.step == end:
                 self.report(phase, parts)
@@ -204,22 +224,15 @@ class _Trainer:
             save_checkpoint(self.out / "checkpoint.pt", self.state())
         self.share()
 
-    def train_step(self, phase: Phase, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
-        """One optimiser step on one batch; returns the parts of the loss."""
-        batch = self.pool.batch(self.step).to(self.device)
-        factor = warmup_cosine(
-            self.step - phase.first, phase.n_steps, self.settings.warmup_fraction, self.settings.final_lr_fraction
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = factor * group["base_lr"]
-        if phase.held and self.held is not None:
-            prediction = self.held.predict(self.model, batch.voltage, batch.external)
-            loss, parts = scaled_mse(prediction, batch.target, self.held.weight)
-            penalties: dict[str, torch.Tensor] = {}
-        else:
-            prediction = self.model(batch.voltage, batch.external)
-            loss, parts = scaled_mse(prediction, batch.target, self.loss_weight)
-            penalties = self.penalties(self.model, batch.first)
+    def update(self, phase: Phase, optimiser: torch.optim.Adam, batch: Batch) -> dict[str, torch.Tensor]:
+        """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
+        held = self.held if phase.held else None
+        lower = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
+            predict = partial(held.predict, self.model) if held else self.model
+            prediction = predict(batch.voltage, batch.external)
+        loss, parts = scaled_mse(prediction, batch.target, held.weight if held else self.loss_weight)
+        penalties = {} if held else self.penalties(self.model, batch.first)
         total = total_loss(loss, penalties)
         self.model.zero_grad(set_to_none=True)
         total.backward()
@@ -245,8 +258,8 @@ class _Trainer:
         extra = {}
         if self.probe:
             held = self.held.to(CPU).state() if phase.held and self.held else None
-            extra = self.probe(self.model.to(CPU), held)
-            self.model.to(self.device)
+            on_cpu = self.model if self.device == CPU else copy.deepcopy(self.model).to(CPU)
+            extra = self.probe(on_cpu, held)
         self.monitor.write(self.step, phase.name, numbers, extra)
         if self.progress:
             self.progress(self.step, self.total, numbers)
