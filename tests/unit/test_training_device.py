@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lobula.recovery import recover_gnn
 from lobula.training import new_model, train
 from lobula.training.objectives import scaled_mse
 from lobula.training.phases import Phase, optimiser_for, restore_optimiser, set_learning_rate
+from lobula.training.run import _Trainer
 from lobula.training.sampler import Batch, FramePool
 from lobula.training.step import StaticStep, device_settings
 
@@ -112,6 +114,24 @@ def check_static_steps(recording: Recording, device: torch.device) -> StaticStep
 
 def test_fixed_buffers_change_nothing(recording: Recording) -> None:
     assert not check_static_steps(recording, CPU).is_recorded
+
+
+def test_a_training_on_fixed_buffers_is_the_same(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train(recording, config(), tmp_path / "plain")
+    steps: dict[str, StaticStep] = {}
+    update = _Trainer.update
+
+    def static(self: _Trainer, phase: Phase, optimiser: torch.optim.Adam, batch: Batch) -> dict[str, torch.Tensor]:
+        return steps.setdefault(phase.name, StaticStep(partial(update, self, phase, optimiser), CPU))(batch)
+
+    monkeypatch.setattr(_Trainer, "update", static)
+    found = train(recording, config(), tmp_path / "static")
+    assert list(steps) == ["joint", "messages 1"]
+    assert (tmp_path / "plain" / "metrics.csv").read_text() == (tmp_path / "static" / "metrics.csv").read_text()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
 def test_fixed_buffers_stay_where_they_are(recording: Recording) -> None:

@@ -80,7 +80,7 @@ def test_two_processes_train_the_model_of_one(two: Path, tmp_path: Path) -> None
 
 
 def test_a_process_that_fails_ends_the_other_and_both_resume(two: Path, tmp_path: Path) -> None:
-    leader, other = pair_without_torchrun(str(tmp_path), "24")
+    leader, other = pair_without_torchrun(str(tmp_path), "12")
     assert "told to stop" in finish(leader)[1]
     error = finish(other, timeout=60)[1]
     assert "ProcessLostError: training: process 1 lost another one, expected 2 processes until the end" in error

@@ -69,14 +69,15 @@ class StaticStep:
         return parts
 
     def _record(self, batch: Batch) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, main = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         try:
             # other threads (the reader of the frames, NCCL's watchdog) go on meanwhile
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 self._parts = self._step(batch)
         except RuntimeError as error:
+            torch.cuda.set_stream(main)  # a recording that fails does not always go back to it
             self._records = False
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             logger.warning("training: no CUDA graph, steps run one operation at a time (%s)", reason)
             return
         self._graph = graph
