@@ -147,7 +147,7 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ProcessLostError(
             f"training: process {dist.get_rank()} lost another one, expected {dist.get_world_size()} processes until "
             f"the end ({reason}); see which stopped first and why, then run the same command again to go on"
