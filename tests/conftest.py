@@ -15,6 +15,8 @@ from jaxtyping import install_import_hook
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported
+else:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the GPU
 
 # modules whose jaxtyping annotations are checked at run time in tests
 SHAPE_CHECKED = ["lobula.data.state", "lobula.data.series"]

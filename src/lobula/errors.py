@@ -46,3 +46,7 @@ class DeadPenaltyError(LobulaError, RuntimeError):
 
 class DivergedError(LobulaError, ArithmeticError):
     """A simulation or a training left the finite numbers."""
+
+
+class ProcessLostError(LobulaError, RuntimeError):
+    """Another process of the same training ended."""

@@ -23,7 +23,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest
 from lobula.errors import MissingInputError
-from lobula.kernels import get_activation, usable_device
+from lobula.kernels import get_activation
 from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
 from lobula.scoring import choose_rollouts, make_probe, score_ceiling, score_estimates, score_prediction
@@ -32,6 +32,7 @@ from lobula.simulation.truth import Truth
 from lobula.training import load_model
 from lobula.training import train as train_gnn
 from lobula.training.closed_form import load_spline, train_ridge, train_spline
+from lobula.training.distributed import Team, joined, process_device
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +63,18 @@ def run(config: ExperimentConfig, out: str | Path, force: bool = False, progress
         force: repeat stages whose inputs are unchanged.
         progress: show progress bars.
     """
-    with _started(config, out) as directory:
-        _simulate(directory, config, force, progress)
-        _train(directory, config, force, progress)
-        _recover(directory, config, force, progress)
-        scores = _score(directory, config, force, progress)
-        page = _report(directory, config, force, progress)
-    return RunResult(directory.path, page, scores)
+    with joined(config.training) as team:
+        if team.leads:
+            with _started(config, out) as directory:
+                _simulate(directory, config, force, progress)
+                _train(directory, config, force, progress, team)
+                _recover(directory, config, force, progress)
+                _score(directory, config, force, progress)
+                _report(directory, config, force, progress)
+        else:
+            _assist(Path(out), config, team)
+        team.share(None)  # the others wait for the results
+    return RunResult(Path(out), Path(out) / "report" / "index.html", _read_scores(Path(out)))
 
 
 def simulate(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
@@ -80,9 +86,13 @@ def simulate(config: ExperimentConfig, out: str | Path, force: bool = False, pro
 
 def train(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
     """Fits the estimators of the config to the recording: models/<estimator>."""
-    with _started(config, out) as directory:
-        _train(directory, config, force, progress)
-        return directory.path
+    with joined(config.training) as team:
+        if team.leads:
+            with _started(config, out) as directory:
+                _train(directory, config, force, progress, team)
+        else:
+            _assist(Path(out), config, team)
+    return Path(out)
 
 
 def recover(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:
@@ -116,10 +126,11 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
             simulate_recording(config, directory.path, resume=not force, progress=progress)
 
 
-def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
+def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool, team: Team) -> None:
+    called = False
     if "gnn" in config.training.estimators:
-        usable_device(config.training.device)  # before the other estimators, which may take minutes
-    recording, truth = _recording(directory, config), _truth(directory, config)
+        process_device(config.training.device)  # before the other estimators, which may take minutes
+    recording, truth = _recording(directory.path, config), _truth(directory, config)
     for name in config.training.estimators:
         with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:
             if stage.is_done:
@@ -128,11 +139,20 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
             if not stage.can_resume:
                 _clear(out)
             with _bar(f"train {name}", progress) as bar:
-                _fit(name, recording, truth, config, out, bar)
+                _fit(name, recording, truth, config, out, bar, team)
+                called |= name == "gnn"
+    if not called:
+        team.share(False)
+
+
+def _assist(out: Path, config: ExperimentConfig, team: Team) -> None:
+    """The train stage of a process that does not lead: its part of the gnn's batches, if the leader calls for it."""
+    if team.share(None):
+        train_gnn(_recording(out, config), config, out / "models" / "gnn", team=team)
 
 
 def _fit(
-    name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar"
+    name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar", team: Team
 ) -> None:
     n_targets = recording["train"].n_targets(config.training.target)
     if name == "ridge":
@@ -147,11 +167,12 @@ def _fit(
             source = out.parent / "spline"
             spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
         probe = make_probe(truth, recording) if truth else None
-        train_gnn(recording, config, out, spline, probe, bar.numbers)
+        team.share(True)
+        train_gnn(recording, config, out, spline, probe, bar.numbers, team)
 
 
 def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
-    recording = _recording(directory, config)
+    recording = _recording(directory.path, config)
     for name in config.training.estimators:
         digest = combined_digest(_model_digest(config, name), config.digest("recovery"))
         with directory.stage(f"recover {name}", digest, force, [f"estimates/{name}.zarr"]) as stage:
@@ -183,11 +204,11 @@ def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
         if not stage.is_done:
             with _bar("score", progress) as bar:
                 _write_scores(directory, config, bar)
-    return _read_scores(directory)
+    return _read_scores(directory.path)
 
 
 def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> None:
-    recording, truth = _recording(directory, config), _truth(directory, config)
+    recording, truth = _recording(directory.path, config), _truth(directory, config)
     names, rollouts = config.training.estimators, choose_rollouts(recording, config)
     scores: dict[str, Any] = {"target": config.training.target, "ceiling": None}
     scores["seeds"] = {"simulation": config.simulation.seed, "training": config.training.seed}
@@ -225,8 +246,8 @@ def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: 
 # ---------------------------------------------------------------- inputs
 
 
-def _recording(directory: RunDir, config: ExperimentConfig) -> Recording:
-    path = Path(config.simulation.recording or directory / "recording.zarr")
+def _recording(out: Path, config: ExperimentConfig) -> Recording:
+    path = Path(config.simulation.recording or out / "recording.zarr")
     if not path.exists():
         raise MissingInputError(f"recording: {path} does not exist; run `lobula simulate` first")
     return Recording.open(path)
@@ -263,8 +284,8 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _read_scores(directory: RunDir) -> dict[str, Any]:
-    return json.loads((directory / "scores.json").read_text())
+def _read_scores(out: Path) -> dict[str, Any]:
+    return json.loads((out / "scores.json").read_text())
 
 
 @contextmanager

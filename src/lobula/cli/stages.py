@@ -15,6 +15,7 @@ from lobula.cli.plan import make_plan
 from lobula.cli.session import session
 from lobula.cli.tables import plan_table, score_table, terminal
 from lobula.data.run_dir import RunDir
+from lobula.training.distributed import process_rank
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,15 @@ def stage_command(stage: StageCommand) -> Callable[..., None]:
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
-        with session(debug, quiet, verbose):
+        leads = process_rank() == 0  # of several processes that torchrun started one speaks
+        with session(debug, quiet or not leads, verbose and leads):
             experiment = resolve(recipe, overrides or (), out, seed, may_begin=stage.may_begin)
             if dry_run:
                 _print_plan(experiment, stage.name, as_json)
             else:
-                outcome = stage.call(experiment, force, sys.stderr.isatty() and not quiet)
-                _print_outcome(experiment, stage.name, outcome, as_json)
+                outcome = stage.call(experiment, force, sys.stderr.isatty() and not quiet and leads)
+                if leads:
+                    _print_outcome(experiment, stage.name, outcome, as_json)
 
     return command
 

@@ -81,3 +81,9 @@ class TrainingConfig(Section):
         1.0, "largest norm of the gradient", gt=0.0, scale="log", role="tunable", search=(0.1, 10.0)
     )
     device: str = param("cpu", "torch device, for example cpu or cuda:0")
+    precision: Literal["float32", "tf32", "bf16"] = param(
+        "float32",
+        "products inside the networks in training steps: float32; tf32 (NVIDIA GPUs: factors rounded to 10 bits, no "
+        "effect on a CPU); bf16 (7 bits). Parameters, sums over inputs, losses and refits stay float32",
+        role="block_only",
+    )

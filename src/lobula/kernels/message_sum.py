@@ -119,4 +119,5 @@ def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Ten
     Returns:
         (N, B) summed input; 0 for a neuron without inputs.
     """
-    return _MessageSum.apply(weight, messages.contiguous(), pattern)
+    with torch.autocast(weight.device.type, enabled=False):  # sums over many inputs stay in the dtype of the weights
+        return _MessageSum.apply(weight, messages.contiguous(), pattern)

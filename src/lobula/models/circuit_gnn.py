@@ -55,6 +55,8 @@ class CircuitGNN(AbstractDynamicsModel):
         start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
         self.embedding = nn.Parameter(start)
         self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
+        self._is_shared = config.g_phi_shared == "yes"  # the buffer may be on a GPU, where reading it waits
+        self.register_load_state_dict_post_hook(lambda model, _: model._note_shared())
         generator = streams.torch_generator("init", "weight")
         size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(e, 1) ** -0.5}[config.w_init]
         self.weight = nn.Parameter(size * torch.randn(e, generator=generator))
@@ -62,14 +64,22 @@ class CircuitGNN(AbstractDynamicsModel):
     @property
     def message_embedding(self) -> Tensor:
         """(N, D) embedding that the message network sees; (1, D) zeros where all neurons share one message function."""
-        return torch.zeros_like(self.embedding[:1]) if self.shared else self.embedding
+        return torch.zeros_like(self.embedding[:1]) if self._is_shared else self.embedding
 
     @torch.no_grad()
     def share_messages(self) -> None:
         """From now on all neurons have the message function of their mean embedding."""
         layer = self.message_mlp.embedding
         layer.bias.copy_(layer(self.embedding.mean(0)))
+        self.mark_shared()
+
+    def mark_shared(self) -> None:
+        """From now on the message network sees no embedding."""
         self.shared.fill_(True)
+        self._note_shared()
+
+    def _note_shared(self) -> None:
+        self._is_shared = bool(self.shared)
 
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) message g_phi(v, a), squared where `g_phi_positive`, in units of the voltage scale."""

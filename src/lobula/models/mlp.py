@@ -54,19 +54,21 @@ class NodeMLP(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, scalars: Tensor, embedding: Tensor) -> Tensor:
-        """Evaluates the network.
+        """Evaluates the network; under `torch.autocast` its products are computed in the lower precision.
 
         Args:
             scalars: (..., N, n_scalars).
             embedding: (N, D).
 
         Returns:
-            (..., N).
+            (..., N) in the dtype of ``scalars``.
         """
-        blocked = scalars.device.type == "cpu" and scalars.ndim == 3 and len(self.hidden) > 0
+        is_cpu, lower = scalars.device.type == "cpu", torch.is_autocast_enabled(scalars.device.type)
+        blocked = is_cpu and scalars.ndim == 3 and len(self.hidden) > 0 and not lower
         evaluate = blocked_mlp if blocked else plain_mlp
         layers = [(layer.weight, layer.bias) for layer in self.hidden]
-        return evaluate(scalars, self.embedding(embedding), self.scalars.weight, layers, self.activation)
+        value = evaluate(scalars, self.embedding(embedding), self.scalars.weight, layers, self.activation)
+        return value.to(scalars.dtype)
 
     def features(self, scalars: Tensor, embedding: Tensor) -> Tensor:
         """(..., N, H) activations before the last layer; arguments as in `forward`."""

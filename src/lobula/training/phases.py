@@ -1,6 +1,7 @@
 """The two kinds of training phase: everything jointly, or the messages alone while the circuit is held."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,4 +80,27 @@ def optimiser_for(model: CircuitGNN, config: TrainingConfig, phase: Phase) -> to
         networks += list(model.update_mlp.parameters())
         groups.append({"params": [model.weight], "lr": config.lr_W})
     groups.insert(0, {"params": networks, "lr": config.lr})
-    return torch.optim.Adam([{**g, "base_lr": g["lr"]} for g in groups])
+    groups = [{**g, "base_lr": g["lr"]} for g in groups]
+    device = model.embedding.device
+    if device.type != "cuda":
+        return torch.optim.Adam(groups)
+    groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
+    optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
+    optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
+    return optimiser
+
+
+def restore_optimiser(optimiser: torch.optim.Adam, saved: dict[str, Any]) -> None:
+    """Takes over the moments of a saved optimiser, whatever device that was on; its own settings stay."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
+    optimiser.load_state_dict({**saved, "param_groups": groups})
+
+
+def set_learning_rate(optimiser: torch.optim.Adam, factor: float) -> None:
+    """Multiplies the learning rate of every group by a factor; in place where a CUDA graph reads it."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(factor * group["base_lr"])
+        else:
+            group["lr"] = factor * group["base_lr"]

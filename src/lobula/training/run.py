@@ -5,10 +5,14 @@ circuit is refitted in closed form with the learned messages, held, and the mess
 best prediction of held-out frames is kept; the truth is never seen.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +22,27 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import DivergedError
-from lobula.kernels import usable_device
 from lobula.models import CircuitGNN, Scales, message_function, registry
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
+from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import scaled_mse, total_loss
 from lobula.training.penalties import Penalties
-from lobula.training.phases import HeldCircuit, Phase, optimiser_for, plan
-from lobula.training.sampler import FramePool
+from lobula.training.phases import (
+    HeldCircuit,
+    Phase,
+    optimiser_for,
+    plan,
+    restore_optimiser,
+    set_learning_rate,
+)
+from lobula.training.sampler import Batch, FramePool, pool_bytes
 from lobula.training.schedules import warmup_cosine
+from lobula.training.step import StaticStep, Step, device_settings
 from lobula.training.warm_start import start_from_spline
 
 logger = logging.getLogger(__name__)
@@ -63,8 +75,12 @@ def train(
     spline: SplineFit | None = None,
     probe: Probe | None = None,
     progress: Progress | None = None,
+    team: Team = ALONE,
 ) -> CircuitGNN:
     """Trains, or goes on with the training that ``out`` holds, and returns the best model.
+
+    With several processes (`distributed.joined`) all of them call this function; only the leader uses ``out``,
+    ``spline``, ``probe`` and ``progress``.
 
     Args:
         recording: split into train and validation.
@@ -73,30 +89,36 @@ def train(
         spline: where a warm start begins.
         probe: extra columns for metrics.csv, computed by the caller (scores against a truth this module cannot see).
         progress: called with (step, total steps, latest numbers).
+        team: the processes that train together.
 
     Raises:
         DivergedError: if the loss leaves the finite numbers.
+        ProcessLostError: if another process of the team ended.
     """
     settings, wiring = config.training, recording.wiring
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = new_model(recording, config)
     _, variance = recording_scales(recording, settings.target)
-    if settings.warm_start == "spline" and spline is not None:
-        start_from_spline(model, spline, wiring, recording["train"], Streams(settings.seed))
+    start = spline if settings.warm_start == "spline" and team.leads else None
+    if start is not None:
+        start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
     streams = Streams(settings.seed)
-    pool = FramePool(recording["train"], wiring, settings.target, streams, settings.batch_size)
     loss_weight = torch.as_tensor(1.0 / (variance + 1e-2 * np.median(variance) + 1e-12), dtype=torch.float32)
-    loss_weight = loss_weight.to(usable_device(settings.device))
-    trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress)
-    try:
-        trainer.resume()
-        if trainer.step == 0 and settings.warm_start == "spline" and spline is not None:
-            trainer.judge("warm start")
+    device = process_device(settings.device)
+    loss_weight = loss_weight.to(device)
+    frames = recording["train"], wiring, settings.target, streams, settings.batch_size
+    pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device)
+    trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress, team)
+    with closing(pool), device_settings(device, settings.precision):
+        if team.leads:
+            trainer.resume()
+            if trainer.step == 0 and start is not None:
+                trainer.judge("warm start")
+        trainer.share()
         for phase in trainer.phases:
             trainer.run_phase(phase)
-    finally:
-        pool.close()
-    return load_model(recording, config, out)
+    model.load_state_dict(team.share(load_checkpoint(out / "best.pt")["model"] if team.leads else None))
+    return model.to(CPU).eval()
 
 
 def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> CircuitGNN:
@@ -109,7 +131,7 @@ def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> Cir
 class _Trainer:
     """State of one training, its steps and its checkpoints."""
 
-    def __init__(self, model, recording, config, pool, loss_weight, out, probe, progress) -> None:
+    def __init__(self, model, recording, config, pool, loss_weight, out, probe, progress, team) -> None:
         self.model: CircuitGNN = model
         self.recording: Recording = recording
         self.config: ExperimentConfig = config
@@ -119,6 +141,7 @@ class _Trainer:
         self.device: torch.device = loss_weight.device
         self.out: Path = out
         self.probe, self.progress = probe, progress
+        self.team: Team = team
         self.phases = plan(self.settings)
         self.total = sum(p.n_steps for p in self.phases)
         self.monitor = Monitor(out / "metrics.csv", self.total, self.settings.validation_every)
@@ -135,7 +158,12 @@ class _Trainer:
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
-        saved = load_checkpoint(path)
+        self.restore(load_checkpoint(path))
+        self.monitor.rewind(self.step)
+        logger.info("training goes on at step %d of %d", self.step, self.total)
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Goes back to a state that `state` gave."""
         self.model.load_state_dict(saved["model"])
         self.step, self.best = saved["step"], saved["best"]
         self.held = HeldCircuit(**saved["held"]).to(self.device) if saved["held"] else None
@@ -143,22 +171,23 @@ class _Trainer:
         if phase is not None and saved["optimiser"] is not None:
             self.model.to(self.device)
             self.optimiser = optimiser_for(self.model, self.settings, phase)
-            self.optimiser.load_state_dict(saved["optimiser"])
-        self.monitor.rewind(self.step)
-        logger.info("training goes on at step %d of %d", self.step, self.total)
+            restore_optimiser(self.optimiser, saved["optimiser"])
 
-    def checkpoint(self, mid_phase: bool) -> None:
-        """Writes everything that the next step depends on."""
-        save_checkpoint(
-            self.out / "checkpoint.pt",
-            {
-                "model": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict() if mid_phase and self.optimiser else None,
-                "held": self.held.state() if self.held else None,
-                "step": self.step,
-                "best": self.best,
-            },
-        )
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "held": self.held.state() if self.held else None,
+            "step": self.step,
+            "best": self.best,
+        }
+
+    def share(self) -> None:
+        """Gives the leader's state to the other processes."""
+        state = self.team.share(self.state() if self.team.leads else None)
+        if not self.team.leads:
+            self.restore(state)
 
     # ---------------------------------------------------------------- the loop
 
@@ -170,45 +199,52 @@ class _Trainer:
         self.model.to(self.device)
         if self.optimiser is None:
             self.optimiser = optimiser_for(self.model, self.settings, phase)
+        update: Step = partial(self.update, phase, self.optimiser)
+        if self.device.type == "cuda":
+            update = StaticStep(update, self.device)
+        rate = partial(
+            warmup_cosine,
+            n_steps=phase.n_steps,
+            warmup_fraction=self.settings.warmup_fraction,
+            final_fraction=self.settings.final_lr_fraction,
+        )
         began = time.monotonic()
         while self.step < end:
-            parts = self.train_step(phase, self.optimiser)
+            set_learning_rate(self.optimiser, rate(self.step - phase.first))
+            parts = update(self.pool.batch(self.step))
             self.step += 1
             if self.monitor.is_due(self.step) or self.step == end:
                 self.report(phase, parts)
-            if self.step % self.settings.checkpoint_every == 0 and self.step < end:
-                self.checkpoint(mid_phase=True)
+            if self.step % self.settings.checkpoint_every == 0 and self.step < end and self.team.leads:
+                save_checkpoint(self.out / "checkpoint.pt", self.state())
         logger.info("phase %s: %d steps in %.1f s", phase.name, phase.n_steps, time.monotonic() - began)
-        self.judge(phase.name)
         self.optimiser = None
-        self.checkpoint(mid_phase=False)
+        if self.team.leads:
+            self.judge(phase.name)
+            save_checkpoint(self.out / "checkpoint.pt", self.state())
+        self.share()
 
-    def train_step(self, phase: Phase, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
-        """One optimiser step on one batch; returns the parts of the loss."""
-        batch = self.pool.batch(self.step).to(self.device)
-        factor = warmup_cosine(
-            self.step - phase.first, phase.n_steps, self.settings.warmup_fraction, self.settings.final_lr_fraction
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = factor * group["base_lr"]
-        if phase.held and self.held is not None:
-            prediction = self.held.predict(self.model, batch.voltage, batch.external)
-            loss, parts = scaled_mse(prediction, batch.target, self.held.weight)
-            penalties: dict[str, torch.Tensor] = {}
-        else:
-            prediction = self.model(batch.voltage, batch.external)
-            loss, parts = scaled_mse(prediction, batch.target, self.loss_weight)
-            penalties = self.penalties(self.model, batch.voltage)
+    def update(self, phase: Phase, optimiser: torch.optim.Adam, batch: Batch) -> dict[str, torch.Tensor]:
+        """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
+        held = self.held if phase.held else None
+        lower = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
+            predict = partial(held.predict, self.model) if held else self.model
+            prediction = predict(batch.voltage, batch.external)
+        loss, parts = scaled_mse(prediction, batch.target, held.weight if held else self.loss_weight)
+        penalties = {} if held else self.penalties(self.model, batch.first)
         total = total_loss(loss, penalties)
         self.model.zero_grad(set_to_none=True)
         total.backward()
+        self.team.average([p.grad for p in self.model.parameters() if p.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
         optimiser.step()
-        return {"loss": total.detach(), **parts, **penalties}
+        return {name: value.detach() for name, value in {"loss": total, **parts, **penalties}.items()}
 
     def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:
         """Writes a row of metrics.csv and moves the progress bar."""
-        numbers = {name: float(value.detach()) for name, value in parts.items()}
+        self.team.average(list(parts.values()))
+        numbers = {name: float(value) for name, value in parts.items()}
         if not np.isfinite(numbers["loss"]):
             raise DivergedError(
                 f"training: loss is {numbers['loss']} at step {self.step}; lower training.lr, training.lr_W or "
@@ -216,12 +252,14 @@ class _Trainer:
             )
         if not phase.held:
             self.penalties.watch(numbers, self.monitor.interval(self.step))
+        if not self.team.leads:
+            return
         numbers["validation"] = self.validate(phase)
         extra = {}
         if self.probe:
             held = self.held.to(CPU).state() if phase.held and self.held else None
-            extra = self.probe(self.model.to(CPU), held)
-            self.model.to(self.device)
+            on_cpu = self.model if self.device == CPU else copy.deepcopy(self.model).to(CPU)
+            extra = self.probe(on_cpu, held)
         self.monitor.write(self.step, phase.name, numbers, extra)
         if self.progress:
             self.progress(self.step, self.total, numbers)

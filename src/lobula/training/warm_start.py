@@ -96,4 +96,4 @@ def write_curve(model: CircuitGNN, curve: PiecewiseLinear) -> None:
     last.weight.zero_()
     last.weight[0, :n] = torch.as_tensor(size, dtype=torch.float32)
     last.bias.fill_(float(curve.values[0]) / scale)
-    model.shared.fill_(True)
+    model.mark_shared()
