@@ -7,11 +7,12 @@ import pytest
 
 from lobula.config import ExperimentConfig
 from lobula.connectome import optic_lobe
-from lobula.data import Recording, RecordingWriter, Wiring
+from lobula.data import Recording, RecordingWriter, Streams, Wiring
 from lobula.errors import StoreError
 from lobula.regression import fit_circuit
 from lobula.simulation import side_by_side as side_by_side_module
 from lobula.simulation import simulate, steady_state
+from lobula.training.sampler import FramePool
 
 TRIAL = 100
 
@@ -113,3 +114,17 @@ def test_ends_of_trials_need_trials(tmp_path):
     writer = RecordingWriter.create(tmp_path / "r.zarr", wiring, 0.1, {"train": 4}, ("voltage",))
     with pytest.raises(StoreError, match="no trials"):
         writer.end_trial("train", 0, np.zeros(2))
+
+
+@pytest.mark.parametrize("target", ["observed", "drift"])
+def test_batches_of_the_sampler_are_frames_with_their_targets(noisy, target):
+    split = noisy["train"]
+    pool = FramePool(split, noisy.wiring, target, Streams(0), 2000)
+    batch = pool.batch(3)
+    pool.close()
+    y = split.target(target)
+    frame_of = {row.tobytes(): t for t, row in enumerate(split.voltage()) if t % TRIAL}  # all trials start alike
+    rows = [(k, frame_of[v.numpy().tobytes()]) for k, v in enumerate(batch.voltage) if v.numpy().tobytes() in frame_of]
+    drawn, frames = np.array(rows).T
+    assert {99, 199, 299, 369} <= set(frames)
+    np.testing.assert_array_equal(batch.target.numpy()[drawn], y[frames])

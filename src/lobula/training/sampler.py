@@ -79,7 +79,7 @@ class FramePool:
         n = split.n_targets(target)
         self.starts = np.arange(0, n, CHUNK_FRAMES)
         self.stops = np.minimum(self.starts + CHUNK_FRAMES, n)
-        n_fields = 1 if device.type == "cuda" and target == "observed" else 2
+        n_fields = 1 if device.type == "cuda" and not _is_stored(split, target) else 2
         per_chunk = n_fields * CHUNK_FRAMES * wiring.n_neurons * 4
         self.n_slots = int(np.clip(pool_bytes // per_chunk, 2, len(self.starts))) if len(self.starts) > 1 else 1
         self._has_all = self.n_slots == len(self.starts)
@@ -136,6 +136,11 @@ class FramePool:
         self._reader.shutdown(wait=True, cancel_futures=True)
 
 
+def _is_stored(split: Split, target: TargetKind) -> bool:
+    """Whether targets are kept beside the voltage; else they are differences of frames that follow each other."""
+    return target == "drift" or split.trials is not None
+
+
 class _Slots:
     """Places for decoded chunks on a device, and batches from the frames in them."""
 
@@ -143,8 +148,9 @@ class _Slots:
         self.split, self.target, self.n, self.device = split, target, n, device
         self.rows, n_neurons = min(CHUNK_FRAMES, split.n_targets(target)) + 1, wiring.n_neurons
         self.places = {"voltage": torch.empty(n, self.rows, n_neurons, device=device)}
-        if target == "drift":
-            self.places["drift"] = torch.empty(n, self.rows, n_neurons, device=device)
+        self.stored = _is_stored(split, target)
+        if self.stored:
+            self.places["target"] = torch.empty(n, self.rows, n_neurons, device=device)
         self.dt = torch.tensor(split.dt, dtype=torch.float32, device=device)
         if (row := split.stimulus(0, 1)) is not None:
             wiring.spread(row)  # raises if it is neither per column nor per neuron
@@ -167,8 +173,10 @@ class _Slots:
     def load(self, slot: int, start: int, stop: int, used: torch.cuda.Event | None) -> torch.cuda.Event | None:
         """Reads frames into a place; on a GPU through pinned memory and beside the steps, once ``used`` has passed."""
         for name, place in self.places.items():
-            stop_field = stop + (name == "voltage" and self.target == "observed")
-            frames = self.split.window(name, start, stop_field)
+            if name == "target":
+                frames = self.split.target(self.target, start, stop)
+            else:
+                frames = self.split.window(name, start, stop + (name == "voltage" and not self.stored))
             here = place[slot, : len(frames), : frames.shape[1]]
             if self.side is None or used is None:
                 here.numpy()[...] = frames
@@ -190,10 +198,7 @@ class _Slots:
         external = torch.zeros_like(voltage)
         if "stimulus" in self.places:
             external = self._frames("stimulus", own).index_select(1, self.column)
-        if self.target == "drift":
-            target = self._frames("drift", own)
-        else:
-            target = (self._frames("voltage", own + 1) - voltage) / self.dt
+        target = self._frames("target", own) if self.stored else (self._frames("voltage", own + 1) - voltage) / self.dt
         return Batch(voltage, external, target, self._frames("voltage", rows[:1]))
 
     def _frames(self, name: str, rows: Tensor) -> Tensor:
