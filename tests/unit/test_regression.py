@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.planted import DT, Planted, planted_circuit
@@ -10,8 +11,9 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.kernels import get_activation
 from lobula.metrics import line_fit
-from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, solve
+from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, gram_device, solve
 from lobula.regression.curve import initial_knots, merge_close, refined_knots
+from lobula.regression.gram import block_arrays
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.spline import bounded_step, some_targets
 from lobula.regression.tabulate import tabulate, visited_range
@@ -216,3 +218,28 @@ def test_tabulated_messages_follow_the_function(recording: Recording) -> None:
     table = tabulate(lambda v: np.tanh(v) + 0.1 * v, visited)
     v = recording["train"].voltage(0, 300)
     np.testing.assert_allclose(table(v), np.tanh(v) + 0.1 * v, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["observed", "drift"])
+def test_grams_of_a_device_are_those_of_the_cpu(
+    planted: Planted, recording: Recording, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The batched formulation runs on any device of torch; here on the CPU, in several buckets and products."""
+    monkeypatch.setattr(gram_device, "WIDTH_STEP", 2)
+    monkeypatch.setattr(gram_device, "PRODUCT_BYTES", 100_000)
+    split, wiring = recording["train"], planted.wiring
+    expected = accumulate(split, wiring, relu, kind)
+    grams, n = gram_device.DeviceGrams(wiring, torch.device("cpu")), split.n_targets(kind)
+    for low in range(0, n, 700):
+        span = slice(low, min(low + 700, n))
+        voltage, external, y = block_arrays(split, wiring, kind, span)
+        grams.add(relu(voltage), voltage, external, y)
+    for own, other in zip(grams.to_list(expected.has_stimulus), expected.grams, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_ridge_on_a_gpu_is_ridge(planted: Planted, recording: Recording) -> None:
+    arguments = recording["train"], planted.wiring, relu, "drift"
+    own, other = fit_circuit(*arguments, device=torch.device("cuda")), fit_circuit(*arguments)
+    np.testing.assert_allclose(own.theta, other.theta, rtol=1e-5, atol=1e-7)

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from threadpoolctl import threadpool_limits
 
 from lobula.data.wiring import Wiring
+from lobula.regression.gram_device import DeviceGrams
 
 N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 BLOCK_FRAMES = 1000
+CPU = torch.device("cpu")
 
 MessageFunction = Callable[[np.ndarray], np.ndarray]
 """Maps voltages (T, N) to messages (T, N), neuron by neuron."""
@@ -146,6 +149,7 @@ def accumulate(
     target: str = "observed",
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
+    device: torch.device = CPU,
 ) -> NeuronGrams:
     """Sums the Gram matrices of every neuron over a recording, block by block.
 
@@ -156,28 +160,47 @@ def accumulate(
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly.
         on_block: called with the number of frames done, for progress.
+        device: where the products are computed.
     """
     n = wiring.n_neurons
     grams: list[np.ndarray | None] = [None] * n
+    elsewhere = None if device.type == "cpu" else DeviceGrams(wiring, device)
     has_stimulus = np.zeros(n, dtype=bool)
     total, sums, squares = 0, np.zeros(n), np.zeros(n)
     for span in frame_blocks(frames, target, max_frames):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has_stimulus = stimulated(wiring, external is not None)
-        h = neuron_major(message(voltage))
-        v, y = neuron_major(voltage), neuron_major(y)
-        e = None if external is None else neuron_major(external)
-
-        def add(i: int, h=h, v=v, e=e, y=y, has=has_stimulus) -> None:
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
-            add_product(grams, i, rows)
-
-        in_parallel(add, n)
-        total += v.shape[1]
-        sums += h.sum(1)
-        squares += np.einsum("nt,nt->n", h, h)
+        messages = message(voltage)
+        if elsewhere is None:
+            _add_block(grams, wiring, messages, voltage, external, y)
+        else:
+            elsewhere.add(messages, voltage, external, y)
+        total += len(voltage)
+        sums += messages.sum(0, dtype=np.float64)
+        squares += np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
         if on_block is not None:
             on_block(total)
+    if elsewhere is not None:
+        grams = [*elsewhere.to_list(has_stimulus)]
     mean = sums / total
     std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
     return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std)
+
+
+def _add_block(
+    grams: list[np.ndarray | None],
+    wiring: Wiring,
+    messages: np.ndarray,
+    voltage: np.ndarray,
+    external: np.ndarray | None,
+    target: np.ndarray,
+) -> None:
+    """Adds a block of frames, each (T, N), to the matrices of all neurons, on the CPU."""
+    has = stimulated(wiring, external is not None)
+    h, v, y = neuron_major(messages), neuron_major(voltage), neuron_major(target)
+    e = None if external is None else neuron_major(external)
+
+    def add(i: int) -> None:
+        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y))
+
+    in_parallel(add, wiring.n_neurons)

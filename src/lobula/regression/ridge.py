@@ -12,11 +12,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from scipy.linalg import cho_factor, cho_solve
 
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
-from lobula.regression.gram import Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.gram import CPU, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 
 ROUNDING = 1e-11
@@ -268,6 +269,7 @@ def fit_circuit(
     target: str = "observed",
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
+    device: torch.device = CPU,
 ) -> LinearCircuit:
     """Evidence ridge on a recording, given the message function.
 
@@ -278,5 +280,6 @@ def fit_circuit(
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.
+        device: where the Gram matrices are computed; they are solved on the CPU.
     """
-    return solve(accumulate(frames, wiring, message, target, max_frames, on_block), wiring)
+    return solve(accumulate(frames, wiring, message, target, max_frames, on_block, device), wiring)

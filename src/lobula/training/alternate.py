@@ -31,6 +31,7 @@ def alternate(
     n_steps: int,
     n_frames: int,
     visited: tuple[np.ndarray, np.ndarray],
+    device: torch.device,
 ) -> LinearCircuit:
     """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
@@ -44,6 +45,7 @@ def alternate(
         n_steps: most steps.
         n_frames: frames of the last refit.
         visited: lowest and highest voltage of every neuron.
+        device: where the Gram matrices of the refits are computed.
     """
     part = some_targets(wiring, EQUATIONS)
     fed = np.flatnonzero(part.in_degree > 0)
@@ -51,7 +53,7 @@ def alternate(
     def message() -> NeuronCurves:
         return tabulate(message_function(model), visited)
 
-    circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES)
+    circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device)
     score = misfit(circuit, fed)
     few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
     spread = message_spread(model, few)
@@ -61,7 +63,7 @@ def alternate(
         for length in (1.0, 0.3, 0.1):
             set_last_layer(model, before + length * step)
             rescale_last_layer(model, spread, few)
-            trial = fit_circuit(split, part, message(), target, TRIAL_FRAMES)
+            trial = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device)
             gain = score - misfit(trial, fed)
             if gain > 0:
                 circuit, score = trial, score - gain
@@ -70,4 +72,4 @@ def alternate(
         logger.debug("last layer, step %d: misfit %.5f", number, score)
         if gain < LEAST_GAIN:
             break
-    return fit_circuit(split, wiring, message(), target, n_frames)
+    return fit_circuit(split, wiring, message(), target, n_frames, device=device)

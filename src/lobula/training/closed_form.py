@@ -11,6 +11,7 @@ from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
+from lobula.training.distributed import process_device
 
 
 def train_ridge(
@@ -19,7 +20,8 @@ def train_ridge(
     """Evidence ridge with the message function that section `ridge` assumes; writes circuit.npz."""
     message = get_activation(config.ridge.activation)
     frames, target = recording["train"], config.training.target
-    circuit = fit_circuit(frames, recording.wiring, message, target, config.ridge.max_frames, on_block)
+    device = process_device(config.training.device)
+    circuit = fit_circuit(frames, recording.wiring, message, target, config.ridge.max_frames, on_block, device)
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
     return circuit

@@ -321,7 +321,8 @@ class _Trainer:
         recording, target = self.recording, self.settings.target
         visited = visited_range(recording["train"])
         steps = self.settings.gauss_newton_steps
-        circuit = alternate(self.model, recording["train"], recording.wiring, target, steps, REFIT_FRAMES, visited)
+        frames = recording["train"], recording.wiring, target
+        circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device)
         message = tabulate(message_function(self.model), visited)
         predict = circuit_predictor(circuit, message, recording.wiring)
         errors = held_out_errors(predict, recording["validation"], recording.wiring, target)
