@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lobula.data.wiring import Wiring
+from lobula.errors import ShapeError
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -108,16 +109,26 @@ def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     )
 
 
-def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern) -> Tensor:
+def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None = None) -> Tensor:
     """Sums weighted messages over the inputs of every neuron.
 
     Args:
-        weight: (E,) one value per edge, in the order of the wiring.
+        weight: (E,) one value per edge, in the order of the wiring; or (N, N) dense, W[post, pre], which goes through
+            a matrix product (faster where more than about a tenth of all pairs are connected).
         messages: (N, B) message of every presynaptic neuron, batch in the fast axis.
-        pattern: the wiring.
+        pattern: the wiring; not needed for a dense weight.
 
     Returns:
         (N, B) summed input; 0 for a neuron without inputs.
+
+    Raises:
+        ShapeError: if the weights are one per edge and there is no wiring.
     """
+    if weight.ndim == 2:
+        return weight @ messages
+    if pattern is None:
+        raise ShapeError(
+            f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
+        )
     with torch.autocast(weight.device.type, enabled=False):  # sums over many inputs stay in the dtype of the weights
         return _MessageSum.apply(weight, messages.contiguous(), pattern)
