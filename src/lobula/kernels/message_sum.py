@@ -124,11 +124,11 @@ def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None 
     Raises:
         ShapeError: if the weights are one per edge and there is no wiring.
     """
-    if weight.ndim == 2:
-        return weight @ messages
-    if pattern is None:
-        raise ShapeError(
-            f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
-        )
     with torch.autocast(weight.device.type, enabled=False):  # sums over many inputs stay in the dtype of the weights
+        if weight.ndim == 2:
+            return weight @ messages.to(weight.dtype)
+        if pattern is None:
+            raise ShapeError(
+                f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
+            )
         return _MessageSum.apply(weight, messages.contiguous(), pattern)
