@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lobula.config import load_config
+from lobula.data import Recording
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -32,6 +33,27 @@ def test_yaml_of_the_guide_is_a_config(tmp_path):
     (tmp_path / "mine.yaml").write_text(blocks(REPOSITORY / "docs" / "getting-started.md", "yaml")[0])
     config = load_config(tmp_path / "mine.yaml")
     assert (config.simulation.activation, config.simulation.n_frames) == ("tanh", 32_000)
+
+
+def test_recordings_of_the_guide_can_be_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng, n = np.random.default_rng(0), 500
+    np.save("edges.npy", np.stack([np.arange(n), np.roll(np.arange(n), 1)]))
+    trials = rng.standard_normal((3, 41, n)).astype(np.float32)
+    np.save("trials.npy", trials)
+    shorter = {"60_000": "600", "4_000": "40"}
+
+    def my_blocks(split: str) -> list[np.ndarray]:
+        return [rng.standard_normal((300, n))] * 2 if split == "train" else [rng.standard_normal((40, n))]
+
+    names: dict = {"my_blocks": my_blocks}
+    for block in blocks(REPOSITORY / "docs" / "getting-started.md", "python")[1:3]:
+        for long, short in shorter.items():
+            block = block.replace(long, short)
+        exec(compile(block, "getting-started.md", "exec"), names)  # our own words
+    assert Recording.open("mine.zarr")["train"].n_targets() == 599
+    train = Recording.open("trials.zarr")["train"]
+    np.testing.assert_allclose(train.target(), (np.diff(trials, axis=1) / 0.02).reshape(-1, n), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
