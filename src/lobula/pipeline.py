@@ -128,8 +128,7 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
 
 def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool, team: Team) -> None:
     called = False
-    if "gnn" in config.training.estimators:
-        process_device(config.training.device)  # before the other estimators, which may take minutes
+    process_device(config.training.device)  # an error comes before an estimator that may take minutes
     recording, truth = _recording(directory.path, config), _truth(directory, config)
     for name in config.training.estimators:
         with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:
