@@ -93,6 +93,7 @@ def step(sizes: Sizes) -> list[Row]:
                 sizes.repeats,
                 facts | {"batch": batch, "plain_batch": 4} | (memory if batch == 16 else {}),
                 (batch, 4),
+                settle=1,
             )
         )
     return [*rows, *step_parts(wiring, sizes)]
@@ -120,6 +121,7 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
             sizes.repeats,
             {"gflop": gflop},
             yardstick=gemm(),
+            settle=2,
         )
         row.facts["gflop_per_s"] = gflop / row.seconds
         row.facts["share_of_gemm"] = row.facts["gflop_per_s"] * row.facts["yardstick_seconds"] / GEMM_GFLOP
@@ -135,7 +137,8 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
     def product() -> None:
         torch.autograd.grad(message_sum(weight, messages, pattern).sum(), [weight, messages])
 
-    return [*rows, compared(f"message sum, batch {batch}", product, per_edge, sizes.repeats, {"edges": wiring.n_edges})]
+    title, facts = f"message sum, batch {batch}", {"edges": wiring.n_edges}
+    return [*rows, compared(title, product, per_edge, sizes.repeats, facts, settle=2)]
 
 
 def driven_recording(circuit: Connectome, n_frames: int, seed: int = 0) -> Recording:

@@ -37,17 +37,23 @@ class Row:
         return {**vars(self), "ratio": self.ratio}
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
+def interleaved(
+    calls: dict[str, Callable[[], object]], repeats: int, warm_up: int = 1, settle: int = 0
+) -> dict[str, list[float]]:
     """Seconds of every call, ``repeats`` of each, in turns.
 
     Args:
         calls: by name.
         repeats: times that each is timed.
         warm_up: untimed turns before.
+        settle: untimed calls before each timed one, where a call is meant to follow itself, as a training step does,
+            and would otherwise find the caches and the allocator as its competitor left them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warm_up + repeats):
         for name, call in calls.items():
+            for _ in range(settle):
+                call()
             began = time.perf_counter()
             call()
             if turn >= warm_up:
@@ -63,6 +69,7 @@ def compared(
     facts: dict[str, Any],
     work: tuple[float, float] = (1.0, 1.0),
     yardstick: Callable[[], object] | None = None,
+    settle: int = 0,
 ) -> Row:
     """A row from two calls.
 
@@ -73,10 +80,11 @@ def compared(
         repeats: times that each is timed.
         facts: go into the row.
         work: units of work that one call of ours, and of plain, does; seconds are per unit.
+        settle: untimed calls before each timed one, see `interleaved`.
         yardstick: something that the machine does at its best, timed in the same turns; its seconds go into the facts.
     """
     calls = {"ours": ours, "plain": plain, "yardstick": yardstick}
-    seconds = interleaved({key: call for key, call in calls.items() if call is not None}, repeats)
+    seconds = interleaved({key: call for key, call in calls.items() if call is not None}, repeats, settle=settle)
     if yardstick is not None:
         facts = facts | {"yardstick_seconds": statistics.median(seconds["yardstick"])}
     own = [s / work[0] for s in seconds["ours"]]
