@@ -102,7 +102,8 @@ def test_kill_during_simulate_and_train(tmp_path, lobula, spawn, wait_until):
 
 def test_interrupt_says_how_to_go_on(tmp_path, lobula, spawn, wait_until):
     run = tmp_path / "run"
-    simulating = spawn("simulate", *SIMULATION, "--out", run)
+    simulation = [*SIMULATION, "--set", "simulation.n_frames=60000"]  # seconds, so that the signal arrives in time
+    simulating = spawn("simulate", *simulation, "--out", run)
     wait_until(lambda: n_written(run) >= 2000, simulating)
     simulating.send_signal(signal.SIGINT)
     out, err = simulating.communicate(timeout=60)
@@ -112,4 +113,4 @@ def test_interrupt_says_how_to_go_on(tmp_path, lobula, spawn, wait_until):
     assert "Traceback" not in err
     assert json.loads((run / "run.json").read_text())["stages"]["simulate"]["status"] == "interrupted"
     written = n_written(run)
-    assert f"going on at frame {written} of 12000" in lobula("simulate", *SIMULATION, "--out", run).err
+    assert f"going on at frame {written} of 60000" in lobula("simulate", *simulation, "--out", run).err
