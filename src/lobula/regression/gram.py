@@ -14,11 +14,12 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from lobula.data.wiring import Wiring
 from lobula.regression.gram_device import DeviceGrams
@@ -121,14 +122,13 @@ def add_product(grams: list[np.ndarray | None], i: int, rows: np.ndarray) -> Non
 
 def neuron_major(block: np.ndarray) -> np.ndarray:
     """(T, N) of any float type -> contiguous (N, T) float64."""
-    result = np.empty(block.shape[::-1])
-    edges = np.linspace(0, len(result), N_THREADS + 1).astype(int)
+    return np.ascontiguousarray(block.T, dtype=np.float64)
 
-    def transpose(k: int) -> None:
-        result[edges[k] : edges[k + 1]] = block[:, edges[k] : edges[k + 1]].T
 
-    in_parallel(transpose, N_THREADS)
-    return result
+@cache
+def _libraries() -> ThreadpoolController:
+    """The linear algebra libraries, looked up once: the look-up and a thread that starts may wait for each other."""
+    return ThreadpoolController()
 
 
 def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS) -> None:
@@ -138,7 +138,7 @@ def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS)
         for i in range(first, n, n_threads):
             task(i)
 
-    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
+    with _libraries().limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(stripe, range(n_threads)))
 
 
