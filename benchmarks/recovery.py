@@ -93,9 +93,9 @@ def one_seed(args: argparse.Namespace, seed: int, missing: dict[str, list[str]],
 
 
 def standardised_ridge(data: Path, target: str) -> dict:
-    """Scores of W by the textbook baseline: relu assumed, regressors scaled to standard deviation 1, evidence ridge.
+    """Scores of W by the usual baseline: relu assumed, regressors scaled to standard deviation 1, evidence ridge.
 
-    The ridge rung does better because its prior sits on the weights; this is the baseline that the protocol names.
+    The usual prior; the ridge rung does better because its own sits on the weights.
     """
     recording, truth = Recording.open(data / "recording.zarr"), Truth.load(data / "truth.zarr")
     wiring = recording.wiring

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.interrupt import interrupted_after
 
 from lobula.config import ExperimentConfig
 from lobula.connectome import optic_lobe
@@ -115,18 +116,8 @@ def test_same_seed_same_recording_other_seed_another(tmp_path, plain):
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, n_chunks, measurement_noise):
     settings = {"simulation__measurement_noise": measurement_noise}
     whole = run(tmp_path / "whole", **settings)
-    append, n_written = RecordingWriter.append, []
-
-    def crash(writer, split, **fields):
-        if len(n_written) == n_chunks:
-            raise KeyboardInterrupt
-        n_written.append(split)
-        append(writer, split, **fields)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RecordingWriter, "append", crash)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "cut", **settings)
+    with interrupted_after(n_chunks, monkeypatch):
+        run(tmp_path / "cut", **settings)
     before = Recording.open(tmp_path / "cut" / "recording.zarr")
     assert sum(len(before[name]) for name in SPLITS) < 280
     computed = []

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.interrupt import interrupted_after
 
 from lobula.config import ExperimentConfig
 from lobula.connectome import optic_lobe
@@ -76,18 +77,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, n_kept
     monkeypatch.setattr(side_by_side_module, "MOST_TRIALS", 3)  # two groups: 3 trials and 1
     settings = {"simulation__measurement_noise": 0.1}
     whole = run(tmp_path / "whole", **settings)["train"]
-    append, kept = RecordingWriter.append, []
-
-    def crash(writer, split, **fields):
-        if len(kept) == n_kept:
-            raise KeyboardInterrupt
-        kept.append(split)
-        append(writer, split, **fields)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RecordingWriter, "append", crash)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "cut", **settings)
+    with interrupted_after(n_kept, monkeypatch):
+        run(tmp_path / "cut", **settings)
     before = Recording.open(tmp_path / "cut" / "recording.zarr")["train"]
     assert len(before) == before.n_targets() == n_kept * TRIAL
     np.testing.assert_array_equal(before.target(), whole.target("observed", 0, len(before)))

@@ -17,8 +17,8 @@ class SimulationConfig(Section):
     n_frames_test: int = param(2_000, "test frames", unit="frames", ge=2)
     trial_frames: int | None = param(
         None,
-        "cut the training frames into trials of this length, each from the grey state, simulated side by side (three "
-        "to five times faster); null: one trial",
+        "cut the training frames into trials of this length, each from the grey state, simulated side by side (at "
+        "less than half the time per frame, full size); null: one trial",
         unit="frames",
         ge=100,
         le=2_000,
