@@ -94,6 +94,31 @@ def test_variant_gain_equals_relu_with_scaled_weights():
     np.testing.assert_allclose(got, integrate(scaled, stimulus, v0=v0), atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_scale_of_the_message_function_is_a_unit_of_voltage(activation):
+    c, generator, scale = circuit(), np.random.default_rng(1), 0.25
+    stimulus, v0 = generator.random((30, 3)), generator.normal(0.3, 0.6, 12)
+    rescaled = Connectome(**{**vars(c), "v_rest": c.v_rest / scale})
+    expected = scale * integrate(rescaled, stimulus / scale, v0=v0 / scale, activation=activation)
+    got = integrate(c, stimulus, v0=v0, activation=activation, activation_scale=scale)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    other = integrate(c, stimulus, v0=v0, activation=activation)
+    assert np.allclose(got, other, atol=2e-5) == (activation == "relu")
+
+
+def test_what_is_sent_at_rest_counts_in_the_unit_of_the_message_function():
+    dynamics = make_dynamics(circuit(), "softplus", "gain", activation_scale=0.5)
+    at_rest = dynamics.message_function()(np.zeros(12))
+    np.testing.assert_allclose(at_rest, 0.5 * np.log(2))
+    assert dynamics.message_at_rest == pytest.approx(at_rest[0])
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
+def test_a_scale_that_is_not_positive_is_an_error(scale):
+    with pytest.raises(ConfigError, match=r"activation_scale: got .* expected a number > 0"):
+        make_dynamics(circuit(), activation_scale=scale)
+
+
 @pytest.mark.parametrize("tau", [0.05, 0.4])
 def test_a_lone_neuron_decays_exponentially_with_first_order_error(tau):
     c = circuit(1, 0, 0)

@@ -31,6 +31,13 @@ class SimulationConfig(Section):
         0.0, "standard deviation of the noise on the recorded voltage", unit="a.u.", ge=0.0, role="block_only"
     )
     activation: TruthActivation = param("relu", "message function of the true circuit", role="block_only")
+    activation_scale: float = param(
+        1.0,
+        "voltage scale s of the message function, s g(v / s); below 1 a bounded function saturates earlier",
+        unit="a.u.",
+        gt=0,
+        role="block_only",
+    )
     variant: Variant = param("standard", "form of the true dynamics", role="block_only")
     tau_floor: Literal["none", "dt"] = param("none", "'dt' floors every tau at the time step, as flyvis does")
     record_drift: bool = param(True, "also store the noise-free dv/dt (target 'drift')")

@@ -8,7 +8,6 @@ import torch
 from lobula.data.estimates import Estimates
 from lobula.figures import message_curves, update_curves
 from lobula.figures.curves import Curve
-from lobula.kernels import get_activation
 from lobula.recovery.gauge import find_gauge, sample_voltage
 from lobula.recovery.linearise import visited_frames
 from lobula.regression import PiecewiseLinear
@@ -82,7 +81,7 @@ def true_message(inputs: ReportInputs, sample: np.ndarray | None) -> Curve | Non
         return None
     ends = [end for e in inputs.estimates.values() for end in (e.curve_voltage.min(), e.curve_voltage.max())]
     voltage = np.linspace(min(ends), max(ends), _CURVE_POINTS)
-    curve = PiecewiseLinear(voltage, get_activation(inputs.truth.dynamics.activation)(voltage))
+    curve = PiecewiseLinear(voltage, inputs.truth.dynamics.message_function()(voltage))
     return voltage, settle_gauge(curve, voltage if sample is None else sample.ravel()).values
 
 

@@ -16,7 +16,6 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
-from lobula.kernels import get_activation
 from lobula.scoring.run import rest_in_gauge
 from lobula.simulation.truth import Truth
 
@@ -68,7 +67,7 @@ class ReportInputs:
         """(N,) true resting potentials when messages are counted from g(0) = 0, as the estimators count them."""
         if self.truth is None:
             raise MissingInputError("report: this run holds no truth, so neurons have no true values")
-        return rest_in_gauge(self.truth, float(get_activation(self.truth.dynamics.activation)(np.zeros(1))[0]))
+        return rest_in_gauge(self.truth)
 
     @cached_property
     def rungs(self) -> list[str]:

@@ -131,7 +131,12 @@ def _recovered(inputs: ReportInputs, name: str) -> str:
 def _lead(inputs: ReportInputs, name: str) -> str:
     """Which estimator is spoken of, and where the others are."""
     truth = inputs.truth
-    told = name == "ridge" and truth is not None and inputs.config.ridge.activation == truth.dynamics.activation
+    assumed = inputs.config.ridge.activation, 1.0
+    told = (
+        name == "ridge"
+        and truth is not None
+        and assumed == (truth.dynamics.activation, truth.dynamics.activation_scale)
+    )
     aside = ", which was given the true message function" if told else ""
     others = {other: inputs.score(other, "W", "fit_r2") for other in inputs.rungs if other != name}
     if not others:

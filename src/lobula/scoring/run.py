@@ -9,7 +9,6 @@ import numpy as np
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.kernels import get_activation
 from lobula.metrics import cluster_scores, compare, compare_weights, summary
 from lobula.recovery.gauge import sample_voltage, shared_gauge
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
@@ -36,28 +35,23 @@ class Ceiling:
 
 def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, max_frames: int | None) -> Ceiling:
     """Solves and scores the regression with the true message function, before anything learned is looked at."""
-    activation, gain = get_activation(truth.dynamics.activation), truth.dynamics.gain
-
-    def message(voltage: np.ndarray) -> np.ndarray:
-        return activation(voltage if gain is None else (voltage * gain).astype(voltage.dtype))
-
+    message = truth.dynamics.message_function()
     wiring, target = recording.wiring, config.training.target
     circuit = fit_circuit(recording["train"], wiring, message, target, max_frames)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
-    offset = float(activation(np.zeros(1))[0])
     rest = rest_with_gauge(circuit, wiring, shared_gauge(sample_voltage(recording["train"]), message))
     threshold = config.scoring.outlier_threshold
     scores = {
         "W": compare_weights(truth.connectome.weight, circuit.weight(wiring), identifiable, threshold),
         "tau": compare(truth.connectome.tau, circuit.tau, threshold),
-        "v_rest": compare(rest_in_gauge(truth, offset), rest, threshold),
+        "v_rest": compare(rest_in_gauge(truth), rest, threshold),
     }
     return Ceiling(scores, identifiable)
 
 
-def rest_in_gauge(truth: Truth, offset: float) -> np.ndarray:
+def rest_in_gauge(truth: Truth) -> np.ndarray:
     """(N,) true resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
-    circuit = truth.connectome
+    circuit, offset = truth.connectome, truth.dynamics.message_at_rest
     if not offset:
         return circuit.v_rest
     return circuit.v_rest + offset * np.bincount(circuit.wiring.post, circuit.weight, circuit.n_neurons)
@@ -68,13 +62,12 @@ def score_estimates(
 ) -> dict[str, Any]:
     """Weights, time constants, resting potentials and cell types against the truth."""
     circuit, neurons, threshold = truth.connectome, estimates.neurons, config.scoring.outlier_threshold
-    offset = float(get_activation(truth.dynamics.activation)(np.zeros(1))[0])
     types: dict[str, Any] = {"method": "gmm", **cluster_scores(circuit.cell_type, neurons["cluster"].to_numpy())}
     types["kmeans"] = cluster_scores(circuit.cell_type, neurons["cluster_kmeans"].to_numpy())
     return {
         "W": compare_weights(circuit.weight, estimates.edges["weight"].to_numpy(), identifiable, threshold),
         "tau": compare(circuit.tau, neurons["tau"].to_numpy(), threshold),
-        "v_rest": compare(rest_in_gauge(truth, offset), neurons["v_rest"].to_numpy(), threshold),
+        "v_rest": compare(rest_in_gauge(truth), neurons["v_rest"].to_numpy(), threshold),
         "cell_types": types,
     }
 

@@ -11,6 +11,7 @@ from lobula.connectome.base import Connectome
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, DivergedError, ShapeError
 from lobula.kernels import csr_tensor, get_activation
+from lobula.kernels.activations import Activation
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Dynamics:
 
     Attributes:
         activation: name of the message function g.
+        activation_scale: voltage unit s of the message function [a.u.]: messages are s g(v / s).
         variant: name it was made under.
         tanh_coupling: s of the extra term s tanh(v); 0 for none.
         gain: (N,) float64 factor on v inside g, or None.
@@ -38,11 +40,26 @@ class Dynamics:
     """
 
     activation: str = "relu"
+    activation_scale: float = 1.0
     variant: str = "standard"
     tanh_coupling: float = 0.0
     gain: np.ndarray | None = None
     messages: bool = True
     tau_floor: str = "none"
+
+    def message_function(self) -> Activation:
+        """Messages s g(gain v / s) from voltages (..., N); elementwise, of any shape, where there is no gain."""
+        activation = get_activation(self.activation)
+        scale, gain = np.float32(self.activation_scale), self.gain
+        if scale == 1 and gain is None:
+            return activation
+        factor = (1.0 if gain is None else gain) / scale
+        return lambda voltage: activation((voltage * factor).astype(voltage.dtype)) * voltage.dtype.type(scale)
+
+    @property
+    def message_at_rest(self) -> float:
+        """The message at v = 0 [a.u.]: 0 for relu, tanh, saturating and squared."""
+        return self.activation_scale * float(get_activation(self.activation)(np.zeros(1))[0])
 
 
 def make_dynamics(
@@ -51,6 +68,7 @@ def make_dynamics(
     variant: str = "standard",
     tau_floor: str = "none",
     seed: int = 0,
+    activation_scale: float = 1.0,
 ) -> Dynamics:
     """The dynamics of a named variant.
 
@@ -61,28 +79,31 @@ def make_dynamics(
             [0.5, 2]) or "no_messages".
         tau_floor: "none" or "dt".
         seed: root seed; decides the gains.
+        activation_scale: voltage unit s [a.u.] of messages s g(v / s); below 1 a bounded function saturates earlier.
 
     Raises:
-        ConfigError: if a name is not known.
+        ConfigError: if a name is not known, or the scale is not a positive number.
     """
     get_activation(activation)
     if variant not in VARIANTS:
         raise ConfigError(f"simulation.variant: got {variant!r}, expected one of {', '.join(VARIANTS)}")
     if tau_floor not in ("none", "dt"):
         raise ConfigError(f"simulation.tau_floor: got {tau_floor!r}, expected 'none' or 'dt'")
+    if not (np.isfinite(activation_scale) and activation_scale > 0):
+        raise ConfigError(f"simulation.activation_scale: got {activation_scale!r}, expected a number > 0 [a.u.]")
     gain = None
     if variant == "gain":
         low, high = np.log(GAIN_RANGE)
         per_type = np.exp(Streams(seed).generator("gain").uniform(low, high, len(connectome.cell_type_names)))
         gain = per_type[connectome.cell_type]
     coupling = TANH_COUPLING if variant == "tanh" else 0.0
-    return Dynamics(activation, variant, coupling, gain, variant != "no_messages", tau_floor)
+    return Dynamics(activation, activation_scale, variant, coupling, gain, variant != "no_messages", tau_floor)
 
 
 class GradedCircuit:
     r"""One circuit, ready to be stepped in float32.
 
-    .. math:: \tau_i \dot v_i = -v_i + V_i + s \tanh v_i + \sum_j W_{ij}\, g(\gamma_j v_j) + I_i
+    .. math:: \tau_i \dot v_i = -v_i + V_i + s \tanh v_i + \sum_j W_{ij}\, s_g\, g(\gamma_j v_j / s_g) + I_i
 
     Explicit Euler with process noise per step (no square root of dt):
     :math:`v \leftarrow v + dt\, \dot v + \sigma \xi`.
@@ -107,8 +128,7 @@ class GradedCircuit:
         self._rate = (1.0 / tau).astype(np.float32)
         self._rest = connectome.v_rest.astype(np.float32)
         self._weight = csr_tensor(wiring, connectome.weight) if self.dynamics.messages else None
-        self._activation = get_activation(self.dynamics.activation)
-        self._gain = None if self.dynamics.gain is None else self.dynamics.gain.astype(np.float32)
+        self._message = self.dynamics.message_function()
         self._driven = wiring.driven
         self._driven_column = wiring.stimulus_column[self._driven] if wiring.stimulus_column is not None else None
         self._n_columns = wiring.n_columns
@@ -138,8 +158,7 @@ class GradedCircuit:
         """
         total = self._rest - voltage
         if self._weight is not None:
-            message = self._activation(voltage if self._gain is None else self._gain * voltage)
-            columns = torch.from_numpy(np.ascontiguousarray(message.T))
+            columns = torch.from_numpy(np.ascontiguousarray(self._message(voltage).T))
             total += (self._weight @ columns).numpy().T
         if self.dynamics.tanh_coupling:
             total += np.float32(self.dynamics.tanh_coupling) * np.tanh(voltage)

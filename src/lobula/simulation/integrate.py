@@ -18,6 +18,7 @@ def integrate(
     seed: int = 0,
     activation: str = "relu",
     variant: str = "standard",
+    activation_scale: float = 1.0,
 ) -> np.ndarray:
     r"""Explicit Euler, one step per stimulus frame.
 
@@ -33,6 +34,7 @@ def integrate(
         seed: root seed of the noise and of the gains of the variant "gain".
         activation: message function: relu, softplus, tanh, sigmoid, saturating or squared.
         variant: "standard", "tanh", "gain" or "no_messages".
+        activation_scale: voltage scale s of the message function [a.u.]: messages are s g(v / s).
 
     Returns:
         (T, N) float32 membrane potential after every step [a.u.].
@@ -45,7 +47,8 @@ def integrate(
     """
     if not np.isfinite(process_noise) or process_noise < 0:
         raise ConfigError(f"process_noise: got {process_noise!r}, expected a number >= 0")
-    circuit = GradedCircuit(connectome, dt, make_dynamics(connectome, activation, variant, tau_floor, seed))
+    dynamics = make_dynamics(connectome, activation, variant, tau_floor, seed, activation_scale)
+    circuit = GradedCircuit(connectome, dt, dynamics)
     stimulus = circuit.check_stimulus(stimulus)
     if not np.isfinite(stimulus).all():
         raise NonFiniteError("stimulus: got NaN or infinity, expected finite numbers")

@@ -135,7 +135,12 @@ class Simulator:
             "test": settings.n_frames_test,
         }
         self.dynamics = make_dynamics(
-            connectome, settings.activation, settings.variant, settings.tau_floor, settings.seed
+            connectome,
+            settings.activation,
+            settings.variant,
+            settings.tau_floor,
+            settings.seed,
+            settings.activation_scale,
         )
         self.circuit = GradedCircuit(connectome, settings.dt, self.dynamics)
         self._streams = Streams(settings.seed)

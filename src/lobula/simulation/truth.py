@@ -2,7 +2,8 @@
 
 Layout of ``truth.zarr`` beside the arrays of `Connectome.save`::
 
-    dynamics/             attributes activation, variant, tanh_coupling, messages, tau_floor; gain (N,) if there is one
+    dynamics/             attributes activation, activation_scale, variant, tanh_coupling, messages, tau_floor;
+                          gain (N,) if there is one
     train|validation|test state (n_chunks, N): voltage of the last frame of every chunk, without measurement noise;
                           measurement_noise (T, N) if there is any: recorded voltage = true voltage + noise
 """
