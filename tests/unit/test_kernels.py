@@ -77,6 +77,7 @@ def test_activations_by_name() -> None:
     batch=st.integers(1, 64),
     n=st.integers(1, 40),
     n_scalars=st.integers(1, 3),
+    n_components=st.integers(1, 4),
     depth=st.integers(1, 4),
     hidden=st.integers(1, 9),
     activation=st.sampled_from(sorted(FUNCTIONS)),
@@ -86,8 +87,8 @@ def test_activations_by_name() -> None:
     seed=st.integers(0, 2**31),
 )
 def test_blocked_mlp_equals_the_plain_one(
-    batch: int, n: int, n_scalars: int, depth: int, hidden: int, activation: str, rows: int, shared: bool,
-    strided: bool, seed: int,
+    batch: int, n: int, n_scalars: int, n_components: int, depth: int, hidden: int, activation: str, rows: int,
+    shared: bool, strided: bool, seed: int,
 ) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
 
@@ -95,16 +96,16 @@ def test_blocked_mlp_equals_the_plain_one(
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     scalars = random(n, batch, n_scalars).transpose(0, 1) if strided else random(batch, n, n_scalars)
-    sizes = [hidden] * depth + [1]
-    tensors = [scalars, random(1 if shared else n, hidden), random(hidden, n_scalars)]
+    sizes = [n_scalars + n_components, *[hidden] * depth, 1]
+    tensors = [scalars, random(1 if shared else n, n_components)]
     for inputs, outputs in itertools.pairwise(sizes):
         tensors += [random(outputs, inputs), random(outputs)]
     for tensor in tensors:
         tensor.requires_grad_(True)
-    layers = list(zip(tensors[3::2], tensors[4::2], strict=True))
+    layers = list(zip(tensors[2::2], tensors[3::2], strict=True))
     upstream = random(batch, n)
-    blocked = blocked_mlp(*tensors[:3], layers, activation, rows)
-    plain = plain_mlp(*tensors[:3], layers, activation)
+    blocked = blocked_mlp(*tensors[:2], layers, activation, rows)
+    plain = plain_mlp(*tensors[:2], layers, activation)
     torch.testing.assert_close(blocked, plain)
     for own, reference in zip(
         torch.autograd.grad(blocked, tensors, upstream), torch.autograd.grad(plain, tensors, upstream), strict=True
@@ -113,10 +114,10 @@ def test_blocked_mlp_equals_the_plain_one(
 
 
 def test_blocked_mlp_without_gradient_of_the_inputs() -> None:
-    scalars, first, weight = torch.ones(2, 5, 1), torch.zeros(5, 3, requires_grad=True), torch.ones(3, 1)
-    layers = [(torch.ones(1, 3), torch.zeros(1))]
-    blocked_mlp(scalars, first, weight, layers, "tanh").sum().backward()
-    np.testing.assert_allclose(first.grad, 2 * (1 - np.tanh(1.0) ** 2), rtol=1e-5)
+    scalars, embedding = torch.ones(2, 5, 1), torch.zeros(5, 2, requires_grad=True)
+    layers = [(torch.ones(3, 3), torch.zeros(3)), (torch.ones(1, 3), torch.zeros(1))]
+    blocked_mlp(scalars, embedding, layers, "tanh").sum().backward()
+    np.testing.assert_allclose(embedding.grad, 2 * 3 * (1 - np.tanh(1.0) ** 2), rtol=1e-5)
     assert scalars.grad is None
 
 
@@ -124,14 +125,14 @@ def test_blocked_mlp_keeps_calls_apart_that_are_open_at_the_same_time() -> None:
     """Two evaluations before either's backward pass, as penalties make them, and one without gradients between."""
     generator = torch.Generator().manual_seed(0)
     scalars = [torch.randn(2, 7, 1, generator=generator) for _ in range(2)]
-    sizes = [(7, 3), (3, 1), (5, 3), (5,), (1, 5), (1,)]
+    sizes = [(7, 2), (3, 3), (3,), (5, 3), (5,), (1, 5), (1,)]
     tensors = [torch.randn(s, generator=generator, requires_grad=True) for s in sizes]
-    layers = [(tensors[2], tensors[3]), (tensors[4], tensors[5])]
+    layers = list(zip(tensors[1::2], tensors[2::2], strict=True))
 
     def gradients(evaluate) -> tuple[torch.Tensor, ...]:
-        outputs = [evaluate(s, tensors[0], tensors[1], layers, "relu") for s in scalars]
+        outputs = [evaluate(s, tensors[0], layers, "relu") for s in scalars]
         with torch.no_grad():
-            evaluate(scalars[1], tensors[0], tensors[1], layers, "relu")
+            evaluate(scalars[1], tensors[0], layers, "relu")
         return torch.autograd.grad(outputs[0].square().sum() + outputs[1].sum(), tensors)
 
     for own, reference in zip(gradients(blocked_mlp), gradients(plain_mlp), strict=True):
@@ -139,9 +140,9 @@ def test_blocked_mlp_keeps_calls_apart_that_are_open_at_the_same_time() -> None:
 
 
 def test_blocked_mlp_says_so_when_its_activations_are_gone() -> None:
-    weight = torch.ones(3, 1, requires_grad=True)
-    layers = [(torch.ones(4, 3), torch.zeros(4)), (torch.ones(1, 4), torch.zeros(1))]
-    out = blocked_mlp(torch.ones(2, 5, 1), torch.zeros(5, 3), weight, layers, "tanh").sum()
+    weight = torch.ones(3, 3, requires_grad=True)
+    layers = [(weight, torch.zeros(3)), (torch.ones(4, 3), torch.zeros(4)), (torch.ones(1, 4), torch.zeros(1))]
+    out = blocked_mlp(torch.ones(2, 5, 1), torch.zeros(5, 2), layers, "tanh").sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="twice"):
         out.backward()

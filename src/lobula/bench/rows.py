@@ -25,7 +25,7 @@ from lobula.simulation.side_by_side import Trial, group_size, run_trials
 from lobula.training.objectives import scaled_mse
 from lobula.training.sampler import FramePool
 
-HIDDEN = 80
+HIDDEN, EMBEDDING = 80, 2
 DT = 0.02
 SIGMA = 0.05
 
@@ -56,7 +56,7 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
     """Forward, loss, backward, clip and Adam: one step; the optimiser is kept on the model."""
     optimiser = getattr(model, "optimiser", None)
     if optimiser is None:
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
         model.optimiser = optimiser
     voltage, external, target = batch
     optimiser.zero_grad(set_to_none=True)
@@ -103,17 +103,17 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
     """Message network, update network and message sum, forward and backward, against the usual calls."""
     rows = []
     for name, n_scalars in (("message network", 1), ("update network", 3)):
-        shapes = [(batch, wiring.n_neurons, n_scalars), (wiring.n_neurons, HIDDEN), (HIDDEN, n_scalars)]
-        shapes += [(HIDDEN, HIDDEN), (HIDDEN,), (1, HIDDEN), (1,)]
+        shapes = [(batch, wiring.n_neurons, n_scalars), (wiring.n_neurons, EMBEDDING), (HIDDEN, n_scalars + EMBEDDING)]
+        shapes += [(HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (1, HIDDEN), (1,)]
         tensors = [torch.randn(shape).requires_grad_(True) for shape in shapes]
         tensors[0].requires_grad_(n_scalars > 1)
         wanted = [t for t in tensors if t.requires_grad]
 
         def run(evaluate, tensors=tensors, wanted=wanted) -> None:
-            layers = [(tensors[3], tensors[4]), (tensors[5], tensors[6])]
-            torch.autograd.grad(evaluate(*tensors[:3], layers, "relu").sum(), wanted)
+            layers = list(zip(tensors[2::2], tensors[3::2], strict=True))
+            torch.autograd.grad(evaluate(*tensors[:2], layers, "relu").sum(), wanted)
 
-        gflop = 6e-9 * batch * wiring.n_neurons * (HIDDEN * HIDDEN + HIDDEN * (n_scalars + 1))
+        gflop = 6e-9 * batch * wiring.n_neurons * (HIDDEN * HIDDEN + HIDDEN * (n_scalars + EMBEDDING + 1))
         row = compared(
             f"{name}, batch {batch}",
             partial(run, blocked_mlp),

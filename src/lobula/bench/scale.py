@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lobula.bench.rows import Sizes, driven_recording, own_model, own_simulation, random_frames, training_step
+from lobula.bench.rows import Sizes, driven_recording, own_model, own_trials, random_frames, training_step
 from lobula.bench.timing import Row, compared, interleaved, peak_memory
-from lobula.connectome import optic_lobe
+from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Wiring
 from lobula.regression.ridge import fit_circuit
 
@@ -14,38 +14,39 @@ EXTENTS = (3, 4, 5, 8, 15)
 """About 1/6, 1/4, 2/5, 1 and 3.3 times the published circuit."""
 BRAIN_NEURONS, BRAIN_EDGES = 139_255, 15_000_000
 BATCH = 4
-N_FRAMES = 100
+N_FRAMES, N_TRIALS = 50, 16
 
 
 def scale(sizes: Sizes) -> list[Row]:
-    """Seconds at every size, and the exponent."""
-    edges: list[int] = []
-    medians: dict[str, list[float]] = {}
+    """Seconds at every size, and the exponent. All sizes take turns, so that a slow moment hits all of them."""
+    names, edges = ("training step", "simulation", "ridge"), []
+    calls: dict[str, dict[int, Callable[[], object]]] = {name: {} for name in names}
     for extent in EXTENTS:
-        calls, n_edges = _calls(extent)
-        edges.append(n_edges)
-        for name, seconds in interleaved(calls, max(sizes.repeats // 2, 2)).items():
-            medians.setdefault(name, []).append(float(np.median(seconds)))
+        circuit = optic_lobe(extent)
+        edges.append(circuit.wiring.n_edges)
+        for name, call in _calls(circuit).items():
+            calls[name][extent] = call
     rows = []
-    for name, seconds in medians.items():
+    for name, by_extent in calls.items():
+        few = name == "ridge"
+        timed = interleaved(by_extent, sizes.repeats if few else 3 * sizes.repeats, settle=0 if few else 1)
+        seconds = [float(np.median(timed[extent])) for extent in EXTENTS]
         slope = float(np.polyfit(np.log(edges), np.log(seconds), 1)[0])
         facts = {"extents": EXTENTS, "edges": edges, "seconds": seconds, "log_log_slope": slope}
         rows.append(Row(f"scale: {name}", seconds[EXTENTS.index(8)], facts=facts))
     return rows
 
 
-def _calls(extent: int) -> tuple[dict[str, Callable[[], object]], int]:
-    circuit = optic_lobe(extent)
+def _calls(circuit: Connectome) -> dict[str, Callable[[], object]]:
     wiring = circuit.wiring
     model, batch = own_model(wiring), random_frames(wiring, BATCH)
     stimulus = np.random.default_rng(0).random((N_FRAMES, wiring.n_columns), dtype=np.float32)
     split = driven_recording(circuit, 1000)["train"]
-    calls: dict[str, Callable[[], object]] = {
+    return {
         "training step": lambda: training_step(model, batch),
-        "simulation": lambda: own_simulation(circuit, stimulus),
+        "simulation": lambda: own_trials(circuit, stimulus, N_TRIALS),
         "ridge": lambda: fit_circuit(split, wiring, lambda v: np.maximum(v, 0)),
     }
-    return calls, wiring.n_edges
 
 
 def brain(sizes: Sizes) -> list[Row]:

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Row:
 
 
 def interleaved(
-    calls: dict[str, Callable[[], object]], repeats: int, warm_up: int = 1, settle: int = 0
-) -> dict[str, list[float]]:
+    calls: dict[Name, Callable[[], object]], repeats: int, warm_up: int = 1, settle: int = 0
+) -> dict[Name, list[float]]:
     """Seconds of every call, ``repeats`` of each, in turns.
 
     Args:
@@ -49,7 +51,7 @@ def interleaved(
         settle: untimed calls before each timed one, where a call is meant to follow itself, as a training step does,
             and would otherwise find the caches and the allocator as its competitor left them.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for turn in range(warm_up + repeats):
         for name, call in calls.items():
             for _ in range(settle):

@@ -1,12 +1,13 @@
 r"""A multilayer perceptron over neurons whose hidden activations stay in the processor's cache.
 
-.. math:: x_0 = \sigma(U s_{bn} + e_n), \quad x_l = \sigma(A_l x_{l-1} + b_l), \quad y_{bn} = A_L x_{L-1} + b_L
+.. math:: x_0 = (s_{bn}, e_n), \quad x_l = \sigma(A_l x_{l-1} + b_l), \quad y_{bn} = A_L x_{L-1} + b_L
 
-with scalars s that vary from frame to frame and a contribution e of the neuron's embedding that does not. Neurons are
-taken a block at a time, so that a block's activations stay in the cache from one operation to the next: at full size
-(13,741 neurons, batch 4, hidden 64) they are 14 MB per layer, many times the second-level cache. The backward pass
-computes the first layer again, which is cheap, and reads the others, which are not, from memory. Narrow products (one
-to three columns) go through matrix-vector products, ten times faster here than the general ones.
+with scalars s that vary from frame to frame and the neuron's embedding e, which does not. Neurons are taken a block at
+a time, so that a block's activations stay in the cache from one operation to the next: at full size (13,741 neurons,
+batch 4, hidden 64) they are 14 MB per layer, many times the second-level cache. The backward pass computes the first
+layer again, which is cheap, and reads the others, which are not, from memory. Inputs, with a one for the bias, are
+padded to a multiple of four columns, for which products are twice as fast as for three; the last layer, with its
+single output, goes through matrix-vector products, ten times faster here than the general ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -47,20 +48,20 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def plain_mlp(
-    scalars: Tensor, first: Tensor, weight: Tensor, layers: Sequence[tuple[Tensor, Tensor]], activation: str
-) -> Tensor:
-    """The same network without blocks, for any device and depth: (..., N) from scalars (..., N, S)."""
-    x = torch.nn.functional.linear(scalars, weight) + first
-    for a, b in layers:
-        x = torch.nn.functional.linear(FUNCTIONS[activation](x), a, b)
+def plain_mlp(scalars: Tensor, embedding: Tensor, layers: Sequence[tuple[Tensor, Tensor]], activation: str) -> Tensor:
+    """The same network without blocks, for any device and depth; arguments as in `blocked_mlp`, scalars (..., N, S)."""
+    (weight, bias), *further = layers
+    by_scalars, by_embedding = weight.split([scalars.shape[-1], embedding.shape[-1]], dim=1)
+    linear = torch.nn.functional.linear
+    x = linear(scalars, by_scalars) + linear(embedding, by_embedding, bias)  # the embedding's share once per neuron
+    for a, b in further:
+        x = linear(FUNCTIONS[activation](x), a, b)
     return x[..., 0]
 
 
 def blocked_mlp(
     scalars: Tensor,
-    first: Tensor,
-    weight: Tensor,
+    embedding: Tensor,
     layers: Sequence[tuple[Tensor, Tensor]],
     activation: str,
     rows: int = ROWS,
@@ -69,9 +70,9 @@ def blocked_mlp(
 
     Args:
         scalars: (B, N, S) inputs that vary.
-        first: (N, H) contribution of the embeddings to the first layer, or (1, H) for all neurons.
-        weight: (H, S) first layer.
-        layers: further linear layers, weights (out, in) and biases (out,); the last has one output.
+        embedding: (N, D) inputs that do not, or (1, D) for all neurons.
+        layers: two or more linear layers, weights (out, in) and biases (out,); the first takes the S scalars and then
+            the D components of the embedding, the last has one output.
         activation: name in `FUNCTIONS`.
         rows: neurons x frames of a block.
 
@@ -79,73 +80,75 @@ def blocked_mlp(
         (B, N).
     """
     flat = [tensor for layer in layers for tensor in layer]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (scalars, first, weight, *flat))
-    return _BlockedMLP.apply(scalars, first.expand(scalars.shape[1], -1), weight, activation, rows, keep, *flat)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (scalars, embedding, *flat))
+    return _BlockedMLP.apply(scalars, embedding.expand(scalars.shape[1], -1), activation, rows, keep, *flat)
 
 
 class _BlockedMLP(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, scalars: Tensor, first: Tensor, weight: Tensor, activation: str, rows: int, keep: bool, *flat: Tensor
+        ctx, scalars: Tensor, embedding: Tensor, activation: str, rows: int, keep: bool, *flat: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(scalars, first, weight, *flat)
+        ctx.save_for_backward(scalars, embedding, *flat)
         ctx.activation, ctx.rows = activation, rows
         batch, n = scalars.shape[:2]
         out = scalars.new_empty(batch, n)
         step = max(1, rows // batch)
-        x = _borrow(batch * step, len(weight), scalars)
-        kept = [_borrow(batch * (n if keep else step), len(b), scalars) for b in flat[1:-2:2]]
+        table = _first_table(flat[0], flat[1])
+        inputs, x = (_borrow(batch * step, width, scalars) for width in table.shape)
+        kept = [_borrow(batch * (n if keep else step), len(b), scalars) for b in flat[3:-2:2]]
         for block in _blocks(n, step):
-            hidden = _first_layer(scalars[:, block], first[block], weight, activation, x)
+            _, hidden = _first_layer(scalars[:, block], embedding[block], table, activation, inputs, x)
             for k, buffer in enumerate(kept):
                 place = _rows(buffer, batch, block) if keep else buffer[: len(hidden)]
-                hidden = torch.addmm(flat[2 * k + 1], hidden, flat[2 * k].T, out=place)
+                hidden = torch.addmm(flat[2 * k + 3], hidden, flat[2 * k + 2].T, out=place)
                 hidden = IN_PLACE[activation][0](hidden)
             out[:, block] = torch.addmv(flat[-1], hidden, flat[-2][0]).view(batch, -1)
-        _give_back(x, *([] if keep else kept))
+        _give_back(inputs, x, *([] if keep else kept))
         ctx.kept = kept if keep else None
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        scalars, first, weight, *flat = ctx.saved_tensors
+        scalars, embedding, *flat = ctx.saved_tensors
         if ctx.kept is None:
             raise RuntimeError("blocked_mlp: backward was called twice, expected once; evaluate the network again")
         kept, ctx.kept = ctx.kept, None
         pull_back = IN_PLACE[ctx.activation][1]
         batch, n, n_scalars = scalars.shape
+        n_inputs = n_scalars + embedding.shape[1]
         step = max(1, ctx.rows // batch)
-        padded = scalars.new_zeros(
-            batch * step, -(-n_scalars // 4) * 4
-        )  # a product with three columns takes twice as long
-        grads = [scalars.new_zeros(padded.shape[1], len(weight)), *(torch.zeros_like(t) for t in flat)]
+        table = _first_table(flat[0], flat[1])
+        grad_table = torch.zeros_like(table)
+        grads = [torch.zeros_like(t) for t in flat]
         grad_scalars = torch.empty_like(scalars) if ctx.needs_input_grad[0] else None
-        grad_first = torch.empty(first.shape, dtype=first.dtype)
-        spare = [_borrow(batch * step, width, scalars) for width in (len(weight), *(b.shape[1] for b in kept))]
-        x = _borrow(batch * step, len(weight), scalars)
+        grad_embedding = torch.empty(embedding.shape, dtype=table.dtype) if ctx.needs_input_grad[1] else None
+        spare = [_borrow(batch * step, width, scalars) for width in (*table.shape, *(b.shape[1] for b in kept))]
+        inputs, x = (_borrow(batch * step, width, scalars) for width in table.shape)
         for block in _blocks(n, step):
-            part, g = scalars[:, block], grad[:, block].reshape(-1)
-            hidden = [_first_layer(part, first[block], weight, ctx.activation, x)]
-            hidden += [_rows(buffer, batch, block) for buffer in kept]
+            g = grad[:, block].reshape(-1)
+            first = _first_layer(scalars[:, block], embedding[block], table, ctx.activation, inputs, x)
+            hidden = [*first, *(_rows(buffer, batch, block) for buffer in kept)]
             grads[-1] += g.sum()
             grads[-2][0].addmv_(hidden[-1].T, g)
-            delta = torch.outer(g, flat[-2][0], out=spare[-1][: len(g)])
-            for k in range(len(hidden) - 1, 0, -1):
-                delta = pull_back(delta, hidden[k])
-                grads[2 * k - 1].addmm_(delta.T, hidden[k - 1])
-                grads[2 * k] += delta.sum(0)
+            delta = pull_back(torch.outer(g, flat[-2][0], out=spare[-1][: len(g)]), hidden[-1])
+            for k in range(len(hidden) - 1, 1, -1):
+                grads[2 * k - 2].addmm_(delta.T, hidden[k - 1])
+                grads[2 * k - 1] += delta.sum(0)
                 delta = torch.mm(delta, flat[2 * k - 2], out=spare[k - 1][: len(g)])
-            delta = pull_back(delta, hidden[0])
-            torch.sum(delta.view(batch, -1, delta.shape[-1]), 0, out=grad_first[block])
-            inputs = padded[: len(g)]
-            inputs[:, :n_scalars] = part.reshape(-1, n_scalars)
-            grads[0].addmm_(inputs.T, delta)
+                delta = pull_back(delta, hidden[k - 1])
+            grad_table.addmm_(hidden[0].T, delta)
+            if grad_scalars is None and grad_embedding is None:
+                continue
+            pulled = torch.mm(delta, table.T, out=spare[0][: len(g)]).view(batch, -1, len(table))
             if grad_scalars is not None:
-                for s in range(n_scalars):
-                    grad_scalars[:, block, s] = torch.mv(delta, weight[:, s]).view(batch, -1)
-        _give_back(x, *spare, *kept)
-        return grad_scalars, grad_first, grads[0][:n_scalars].T, None, None, None, *grads[1:]
+                grad_scalars[:, block] = pulled[..., :n_scalars]
+            if grad_embedding is not None:
+                torch.sum(pulled[..., n_scalars:n_inputs], 0, out=grad_embedding[block])
+        _give_back(inputs, x, *spare, *kept)
+        grads[0], grads[1] = grad_table[:n_inputs].T, grad_table[n_inputs]
+        return grad_scalars, grad_embedding, None, None, None, *grads
 
 
 def _blocks(n: int, step: int) -> Iterator[slice]:
@@ -156,17 +159,28 @@ def _rows(buffer: Tensor, batch: int, block: slice) -> Tensor:
     return buffer[batch * block.start : batch * block.stop]
 
 
-def _first_layer(scalars: Tensor, first: Tensor, weight: Tensor, activation: str, buffer: Tensor) -> Tensor:
-    """Activations (B n, H) of the first hidden layer for a block of n neurons, in the buffer."""
+def _first_table(weight: Tensor, bias: Tensor) -> Tensor:
+    """(K, H) first layer as a product with inputs, a one and zeros: K is a multiple of four."""
+    hidden, n_inputs = weight.shape
+    table = weight.new_zeros(-(-(n_inputs + 1) // 4) * 4, hidden)
+    table[:n_inputs], table[n_inputs] = weight.T, bias
+    return table
+
+
+def _first_layer(
+    scalars: Tensor, embedding: Tensor, table: Tensor, activation: str, inputs: Tensor, buffer: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Inputs (B n, K) and activations (B n, H) of the first hidden layer for a block of n neurons, in the buffers."""
     batch, n, n_scalars = scalars.shape
-    x = buffer[: batch * n]
-    frames = x.view(batch, n, -1)
-    if n_scalars == 1:
-        torch.addcmul(first, scalars, weight[:, 0], out=frames)
-    else:
-        torch.mm(scalars.reshape(-1, n_scalars), weight.T, out=x)
-        frames.add_(first)
-    return IN_PLACE[activation][0](x)
+    n_inputs = n_scalars + embedding.shape[1]
+    inputs = inputs[: batch * n]
+    by_frame = inputs.view(batch, n, -1)
+    by_frame[..., :n_scalars] = scalars
+    by_frame[..., n_scalars:n_inputs] = embedding
+    inputs[:, n_inputs:] = 0.0
+    inputs[:, n_inputs] = 1.0
+    x = torch.mm(inputs, table, out=buffer[: batch * n])
+    return inputs, IN_PLACE[activation][0](x)
 
 
 _spare: dict[tuple[int, int, torch.dtype], list[Tensor]] = {}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lobula.data.wiring import Wiring
 from lobula.errors import ShapeError
 
+SAMPLED_COLUMNS = 8
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 with warnings.catch_warnings():  # torch says once per process that CSR is young; the tests hold it to a dense product
@@ -63,7 +64,7 @@ class SparsePattern(nn.Module):
 
     def backward_matrix(self, weight: Tensor) -> Tensor:
         """(N, N) CSR matrix W[post, pre] transposed."""
-        return self._csr(self.indptr_out, self.post_by_pre, weight[self.permutation])
+        return self._csr(self.indptr_out, self.post_by_pre, weight.index_select(0, self.permutation))
 
     def _csr(self, indptr: Tensor, columns: Tensor, values: Tensor) -> Tensor:
         size = (self.n_neurons, self.n_neurons)
@@ -90,11 +91,23 @@ class _MessageSum(torch.autograd.Function):
             return *_triton_gradients(ctx, grad), None
         grad_weight = grad_messages = None
         if ctx.needs_input_grad[0]:
-            ends = grad.index_select(0, pattern.post), messages.index_select(0, pattern.pre)
-            grad_weight = torch.einsum("eb,eb->e", *ends)
+            grad_weight = _sampled_product(pattern, grad, messages)
         if ctx.needs_input_grad[1]:
             grad_messages = pattern.backward_matrix(weight) @ grad
         return grad_weight, grad_messages, None
+
+
+def _sampled_product(pattern: SparsePattern, grad: Tensor, messages: Tensor) -> Tensor:
+    """(E,) scalar products of ``grad`` at the postsynaptic and ``messages`` at the presynaptic end, rows of (N, B).
+
+    Torch's product is fast from 8 columns on: at full size 1 ms against 5 with 4 columns, and against 20 to 80 where
+    the rows of both ends are gathered first.
+    """
+    missing = SAMPLED_COLUMNS - grad.shape[1]
+    if missing > 0:
+        grad, messages = (torch.nn.functional.pad(x, (0, missing)) for x in (grad, messages))
+    sample = pattern.forward_matrix(grad.new_zeros(len(pattern.pre)))
+    return torch.sparse.sampled_addmm(sample, grad, messages.T, beta=0.0).values()
 
 
 def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -66,8 +66,9 @@ class NodeMLP(nn.Module):
         is_cpu, lower = scalars.device.type == "cpu", torch.is_autocast_enabled(scalars.device.type)
         blocked = is_cpu and scalars.ndim == 3 and len(self.hidden) > 0 and not lower
         evaluate = blocked_mlp if blocked else plain_mlp
-        layers = [(layer.weight, layer.bias) for layer in self.hidden]
-        value = evaluate(scalars, self.embedding(embedding), self.scalars.weight, layers, self.activation)
+        first = torch.cat([self.scalars.weight, self.embedding.weight], dim=1), self.embedding.bias
+        layers = [first, *((layer.weight, layer.bias) for layer in self.hidden)]
+        value = evaluate(scalars, embedding, layers, self.activation)
         return value.to(scalars.dtype)
 
     def features(self, scalars: Tensor, embedding: Tensor) -> Tensor:

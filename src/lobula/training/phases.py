@@ -83,7 +83,7 @@ def optimiser_for(model: CircuitGNN, config: TrainingConfig, phase: Phase) -> to
     groups = [{**g, "base_lr": g["lr"]} for g in groups]
     device = model.embedding.device
     if device.type != "cuda":
-        return torch.optim.Adam(groups)
+        return torch.optim.Adam(groups, fused=True)
     groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
     optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
     optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
