@@ -9,6 +9,7 @@ from lobula.config import ExperimentConfig, load_config, recipe_names, save_conf
 from lobula.errors import ConfigError, LobulaError
 
 FULL_SIZE = {"fly-noise-free": 0.0, "fly-noise-005": 0.05, "fly-noise-05": 0.5}
+PUBLISHED = {"gs-noise-free": 0.0, "gs": 0.05, "gs-noise-05": 0.5, "gs-two-stage": 0.05}
 
 
 def test_small_recipe() -> None:
@@ -16,7 +17,7 @@ def test_small_recipe() -> None:
     assert (config.connectome.extent, config.simulation.process_noise) == (3, 0.05)
 
 
-@pytest.mark.parametrize(("name", "process_noise"), FULL_SIZE.items())
+@pytest.mark.parametrize(("name", "process_noise"), [*FULL_SIZE.items(), *PUBLISHED.items()])
 def test_full_size_recipes(name: str, process_noise: float) -> None:
     config = load_config(name)
     assert (config.connectome.extent, config.simulation.n_frames) == (8, 64_000)

@@ -20,7 +20,7 @@ from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
 from lobula.training.objectives import scaled_mse, total_loss
-from lobula.training.penalties import Penalties, g_phi_diff, g_phi_norm
+from lobula.training.penalties import Penalties, Visited
 from lobula.training.phases import plan
 from lobula.training.sampler import FramePool
 from lobula.training.schedules import warmup_cosine
@@ -29,6 +29,9 @@ from lobula.training.warm_start import start_from_spline, write_curve
 SMALL = {"training.n_steps": 40, "training.rounds": 1, "training.round_steps": 20, "training.checkpoint_every": 10,
          "training.validation_every": 20, "training.gauss_newton_steps": 1, "model.hidden_dim": 16,
          "model.hidden_dim_update": 16}  # fmt: skip
+
+
+VISITED = Visited(torch.zeros(30), torch.ones(30))
 
 
 @pytest.fixture(scope="module")
@@ -72,22 +75,10 @@ def test_objective_returns_its_parts() -> None:
     assert set(parts) == {"prediction"}
 
 
-def test_penalties_against_plain_loops(recording: Recording) -> None:
-    model = new_model(recording, config())
-    voltage = torch.from_numpy(recording["train"].voltage(0, 2))
-    x = model.scales.voltage
-    with torch.no_grad():
-        here, there = model.message(voltage[:1]), model.message(voltage[:1] + 0.05 * x)
-        falls = [max(float(a - b), 0.0) / (0.05 * x) for a, b in zip(here[0], there[0], strict=True)]
-        assert float(g_phi_diff(model, voltage)) == pytest.approx(np.mean(np.square(falls)), rel=1e-4)
-        top = model.message(torch.full((1, voltage.shape[1]), 2 * x))[0]
-        assert float(g_phi_norm(model, voltage)) == pytest.approx(float(((top / (2 * x) - 1) ** 2).mean()), rel=1e-5)
-
-
 def test_a_penalty_that_never_acts_is_an_error() -> None:
-    penalties = Penalties(config(**{"training.coeff_W_L1": 1.0}).training)
+    penalties = Penalties(config(**{"training.coeff_W_L1": 1.0}).training, VISITED, 3000)
     with pytest.raises(DeadPenaltyError, match="W_L1"):
-        penalties.watch({"W_L1": 0.0, "g_phi_norm": 1.0, "g_phi_diff": 0.0}, 600)
+        penalties.watch({"W_L1": 0.0, "g_phi_norm": 1.0, "g_phi_diff": 0.0}, 600, 600)
 
 
 def test_schedule_warms_up_and_decays() -> None:
@@ -98,7 +89,7 @@ def test_schedule_warms_up_and_decays() -> None:
 
 
 def test_phases_follow_each_other() -> None:
-    phases = plan(config(**{"training.rounds": 3}).training)
+    phases = plan(config(**{"training.rounds": 3}).training, 3000)
     assert [p.first for p in phases] == [0, 40, 60, 80]
     assert [p.held for p in phases] == [False, True, True, True]
 

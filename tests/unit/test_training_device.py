@@ -19,13 +19,13 @@ from lobula.models import CircuitGNN
 from lobula.recovery import recover_gnn
 from lobula.training import new_model, train
 from lobula.training.objectives import scaled_mse
-from lobula.training.phases import Phase, optimiser_for, restore_optimiser, set_learning_rate
+from lobula.training.optimiser import optimiser_for, restore_optimiser, set_learning_rates
+from lobula.training.phases import Phase
 from lobula.training.run import _Trainer
 from lobula.training.sampler import Batch, FramePool
 from lobula.training.step import StaticStep, device_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
-JOINT = Phase("joint", 0, 100, held=False)
 
 
 def config(**values: object) -> ExperimentConfig:
@@ -82,7 +82,7 @@ def test_a_sliding_pool_gives_matching_frames_of_every_chunk(recording: Recordin
 
 
 def updates(model: CircuitGNN, settings: ExperimentConfig) -> Callable[[Batch], dict[str, torch.Tensor]]:
-    optimiser = optimiser_for(model, settings.training, JOINT)
+    optimiser = optimiser_for(model, settings.training, held=False)
     weight = torch.ones(model.pattern.n_neurons, device=model.embedding.device)
 
     def update(batch: Batch) -> dict[str, torch.Tensor]:
@@ -138,7 +138,7 @@ def test_fixed_buffers_stay_where_they_are(recording: Recording) -> None:
     places, values = set(), []
 
     def note(batch: Batch) -> dict[str, torch.Tensor]:
-        places.add(tuple(tensor.data_ptr() for tensor in vars(batch).values()))
+        places.add(tuple(tensor.data_ptr() for tensor in vars(batch).values() if tensor is not None))
         values.append(batch.voltage.clone())
         return {}
 
@@ -188,13 +188,13 @@ def test_a_shared_message_function_is_remembered(recording: Recording) -> None:
 
 def test_an_optimiser_keeps_its_own_kind_when_restored(recording: Recording) -> None:
     model, settings = new_model(recording, config()), config().training
-    groups = optimiser_for(model, settings, JOINT).param_groups
-    kept = {name: value for name, value in groups[0].items() if name in ("params", "base_lr")}
+    groups = optimiser_for(model, settings, held=False).param_groups
+    kept = {name: value for name, value in groups[0].items() if name in ("name", "params", "base_lr")}
     on_gpu = torch.optim.Adam([{**kept, "lr": torch.tensor(0.5)}], foreach=False)
     on_cpu = torch.optim.Adam([{**kept, "lr": 0.5}])
     rate = on_gpu.param_groups[0]["lr"]
     for optimiser in (on_gpu, on_cpu):
-        set_learning_rate(optimiser, 0.25)
+        set_learning_rates(optimiser, 0.25, {})
         assert float(optimiser.param_groups[0]["lr"]) == pytest.approx(0.25 * settings.lr)
     assert on_gpu.param_groups[0]["lr"] is rate
     for parameter in kept["params"]:
@@ -220,14 +220,14 @@ def test_steps_on_a_gpu_never_wait_for_it(recording: Recording) -> None:
     with device_settings(GPU, "float32"):
         pool = FramePool(recording["train"], recording.wiring, "observed", Streams(0), 8, device=GPU)
         model = new_model(recording, settings).to(GPU)
-        optimiser = optimiser_for(model, settings.training, JOINT)
+        optimiser = optimiser_for(model, settings.training, held=False)
         step = StaticStep(updates(model, settings), GPU)
         for number in range(6):
             step(pool.batch(number))
         torch.cuda.set_sync_debug_mode("error")
         try:
             for number in range(6, 30):
-                set_learning_rate(optimiser, 1.0 / number)
+                set_learning_rates(optimiser, 1.0 / number, {})
                 step(pool.batch(number))
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -69,7 +69,9 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
 
 def own_model(wiring: Wiring, hidden: int = HIDDEN) -> CircuitGNN:
     """The graph network at the size of the benchmark."""
-    return CircuitGNN(ModelConfig(hidden_dim=hidden, hidden_dim_update=hidden), wiring, Scales(1.0, 1.0), Streams(0))
+    return CircuitGNN(
+        ModelConfig(hidden_dim=hidden, hidden_dim_update=hidden), wiring, Scales(1.0, 1.0, 1.0), Streams(0)
+    )
 
 
 def step(sizes: Sizes) -> list[Row]:

@@ -158,7 +158,8 @@ def _gnn(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     gauss_newton = 2 * _message_regression(config, wiring, n_frames, SAMPLED_EQUATIONS)  # the step and its trial
     judging = settings.gauss_newton_steps * gauss_newton
     judging += _message_regression(config, wiring, min(n_train, JUDGE_FRAMES))
-    n_steps = settings.n_steps + settings.rounds * settings.round_steps
+    unrolled = settings.time_step if settings.regime != "one_step" else 1
+    n_steps = unrolled * settings.joint_steps(config.simulation.n_frames) + settings.rounds * settings.round_steps
     return n_steps * step + (1 + settings.rounds) * judging
 
 

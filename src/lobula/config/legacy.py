@@ -25,6 +25,13 @@ _TRAINING = {
     "coeff_phi_weight_L1": "coeff_f_theta_weight_L1",
     "coeff_phi_weight_L2": "coeff_f_theta_weight_L2",
     "coeff_lin_phi_zero": "coeff_f_theta_zero",
+    "coeff_edge_weight_L1_rate": "coeff_g_phi_weight_L1_rate",
+    "coeff_edge_weight_L2_rate": "coeff_g_phi_weight_L2_rate",
+    "coeff_phi_weight_L1_rate": "coeff_f_theta_weight_L1_rate",
+    "coeff_phi_weight_L2_rate": "coeff_f_theta_weight_L2_rate",
+    "data_augmentation_loop": "augmentation",
+    "alternate_training": "two_stage",
+    "noise_recurrent_level": "recurrent_noise",
 }
 NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()} | {
     "training.noise_model_level": "simulation.process_noise",

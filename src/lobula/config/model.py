@@ -22,4 +22,10 @@ class ModelConfig(Section):
         "auto", "one message function for all neurons; auto: unless held-out prediction objects", role="tunable"
     )
     embedding_init: Literal["random", "ones"] = param("random", "start of the embeddings", role="tunable")
+    mlp_init: Literal["fan_in", "small"] = param(
+        "fan_in", "start of the networks: all layers by their inputs; or layers after the first N(0, 0.1), bias 0"
+    )
+    scaling: Literal["recording", "none"] = param(
+        "recording", "networks see and give values in units of the recording's spread, or as they are"
+    )
     w_init: Literal["zeros", "randn", "randn_scaled"] = param("zeros", "start of the edge weights", role="tunable")

@@ -24,12 +24,15 @@ class Scales:
     """Typical sizes in the recording, so that the networks see and produce numbers of order one.
 
     Attributes:
-        voltage: 1.5 standard deviations of all voltages (xnorm) [a.u.].
-        target: root mean square over neurons of the target's standard deviation [a.u./s].
+        voltage: what the networks see as 1: xnorm, or 1 [a.u.].
+        target: what the update network gives as 1: root mean square over neurons of the target's standard deviation,
+            or 1 [a.u./s].
+        xnorm: 1.5 standard deviations of all voltages [a.u.].
     """
 
     voltage: float
     target: float
+    xnorm: float
 
 
 @register("flyvis_A")
@@ -49,8 +52,11 @@ class CircuitGNN(AbstractDynamicsModel):
         self.pattern = SparsePattern(wiring)
         d, n, e = config.embedding_dim, wiring.n_neurons, wiring.n_edges
         generator = streams.torch_generator("init", "networks")
-        self.message_mlp = NodeMLP(1, d, config.hidden_dim, config.n_layers, config.activation, generator, 0.1)
-        self.update_mlp = NodeMLP(3, d, config.hidden_dim_update, config.n_layers_update, config.activation, generator)
+        alike = 0.1 if config.mlp_init == "fan_in" else 1.0
+        shape = config.hidden_dim, config.n_layers, config.activation, generator, config.mlp_init
+        self.message_mlp = NodeMLP(1, d, *shape, alike)
+        shape = config.hidden_dim_update, config.n_layers_update, config.activation, generator, config.mlp_init
+        self.update_mlp = NodeMLP(3, d, *shape)
         generator = streams.torch_generator("init", "embedding")
         start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
         self.embedding = nn.Parameter(start)

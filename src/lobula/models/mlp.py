@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from lobula.kernels import blocked_mlp, plain_mlp
 from lobula.kernels.blocked_mlp import FUNCTIONS
 
+SMALL = 0.1
+
 
 class NodeMLP(nn.Module):
     """Scalar output per neuron from scalar inputs and the neuron's embedding.
@@ -21,6 +23,7 @@ class NodeMLP(nn.Module):
         n_layers: linear layers, the last one included.
         activation: name in `kernels.blocked_mlp.FUNCTIONS`.
         generator: random stream of the initial weights.
+        start: "fan_in", or "small": layers after the first N(0, 0.1) with bias 0, as published.
         embedding_scale: initial influence of the embedding; small makes neurons alike until the data say otherwise.
     """
 
@@ -32,6 +35,7 @@ class NodeMLP(nn.Module):
         n_layers: int,
         activation: str,
         generator: torch.Generator,
+        start: str = "fan_in",
         embedding_scale: float = 1.0,
     ) -> None:
         super().__init__()
@@ -41,16 +45,17 @@ class NodeMLP(nn.Module):
         sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = activation
-        self._initialise(n_scalars + embedding_dim, generator, embedding_scale)
+        self._initialise(n_scalars + embedding_dim, generator, start, embedding_scale)
 
-    def _initialise(self, fan_in: int, generator: torch.Generator, embedding_scale: float) -> None:
+    def _initialise(self, fan_in: int, generator: torch.Generator, start: str, embedding_scale: float) -> None:
         with torch.no_grad():
             for layer in (self.scalars, self.embedding):
                 layer.weight.normal_(0.0, fan_in**-0.5, generator=generator)
             self.embedding.weight.mul_(embedding_scale)
             self.embedding.bias.uniform_(-1.0, 1.0, generator=generator)
             for layer in self.hidden:
-                layer.weight.normal_(0.0, layer.in_features**-0.5, generator=generator)
+                spread = SMALL if start == "small" else layer.in_features**-0.5
+                layer.weight.normal_(0.0, spread, generator=generator)
                 layer.bias.zero_()
 
     def forward(self, scalars: Tensor, embedding: Tensor) -> Tensor:

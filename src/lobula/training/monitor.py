@@ -22,9 +22,9 @@ class Monitor:
         """Steps between rows at this point of the training."""
         return max(1, self.every // 5) if step <= self.every else self.every
 
-    def write(self, step: int, phase: str, numbers: dict[str, float], extra: dict[str, float]) -> None:
+    def write(self, epoch: int, step: int, phase: str, numbers: dict[str, float], extra: dict[str, float]) -> None:
         """Adds a row and rewrites the file (rows are few)."""
-        row: dict[str, object] = {"epoch": 0, "iteration": step, "phase": phase}
+        row: dict[str, object] = {"epoch": epoch, "iteration": step, "phase": phase}
         row.update({k: f"{v:.6g}" for k, v in {**numbers, **extra}.items()})
         self.rows.append(row)
         self._save()

@@ -16,6 +16,19 @@ def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
     return loss, {"prediction": loss}
 
 
+def norm(prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The published objective: root of the sum of squares over the whole batch [a.u./s].
+
+    Source: Allier et al. (2026), arXiv 2602.13325.
+
+    Args:
+        prediction: (B, N) dv/dt [a.u./s].
+        target: (B, N) dv/dt [a.u./s].
+    """
+    loss = torch.linalg.vector_norm(prediction - target)
+    return loss, {"prediction": loss}
+
+
 def total_loss(prediction_loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
     """Sum of the prediction loss and the penalties."""
     return torch.stack([prediction_loss, *penalties.values()]).sum()

@@ -1,40 +1,136 @@
-"""Penalties on the model, mean-normalised: a coefficient means the same at every network size."""
+"""Penalties on the model, each in two forms.
 
-from collections.abc import Callable
+With `training.loss: scaled_mse` a penalty is a mean of numbers without unit, so that a coefficient means the same at
+every network size. With `training.loss: norm` it is the published sum or root of a sum of squares, in the units of the
+network (Allier et al. 2026, arXiv 2602.13325; formulas in docs/reference-protocol.md).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lobula.config.training import TrainingConfig
 from lobula.errors import DeadPenaltyError
 from lobula.models.circuit_gnn import CircuitGNN
 
 DEAD_AFTER_STEPS = 500
+LINE_POINTS = 11
+SIGN_WIDTH = 0.1
+MAY_BE_ZERO = ("g_phi_diff", "f_theta_diff", "f_theta_msg_diff")
+"""Zero for a curve that is monotone already."""
 
 
-def g_phi_diff(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    """Monotone messages: mean of relu(g(v) - g(v + d))^2 / d^2 with d = 5 % of the voltage scale; embeddings
-    detached."""
-    step = 0.05 * model.scales.voltage
-    voltage = voltage[:1]
-    fall = torch.relu(_message(model, voltage) - _message(model, voltage + step)) / step
-    return fall.square().mean()
+@dataclass(frozen=True)
+class Visited:
+    """What penalties need to know of the recording.
+
+    Attributes:
+        mean, spread: (N,) mean and standard deviation of every neuron's voltage [a.u.].
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def to(self, device: torch.device) -> "Visited":
+        """The same on a device."""
+        return Visited(self.mean.to(device), self.spread.to(device))
 
 
-def g_phi_norm(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    """Scale of the messages: mean of (g(2 x) - 2 x)^2 / (2 x)^2 at x = the voltage scale."""
-    top = torch.full_like(voltage[:1], 2.0 * model.scales.voltage)
-    return (model.message(top) / top - 1.0).square().mean()
+Residuals = list[tuple[Tensor, float]]
+"""Numbers that should be 0, and the unit that they are in: number x unit is in the units of the network."""
 
 
-def w_l1(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    """Mean absolute weight."""
-    return model.weight.abs().mean()
+def g_phi_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Falls of the message from v to v + d with d = 5 % of xnorm; embeddings detached."""
+    step = 0.05 * model.scales.xnorm
+    fall = torch.relu(_message(model, voltage) - _message(model, voltage + step))
+    return [(fall / step, step)]
 
 
-def w_l2(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    """Mean squared weight."""
-    return model.weight.square().mean()
+def g_phi_norm(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Distance of the message from 2 xnorm at v = 2 xnorm."""
+    top = 2.0 * model.scales.xnorm
+    return [(model.message(torch.full_like(voltage, top)) / top - 1.0, top)]
+
+
+def f_theta_zero(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """f(0, a, 0, 0)."""
+    zero = torch.zeros_like(voltage)
+    return [_scaled(model, model.update(zero, zero, zero))]
+
+
+def f_theta_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Rises of f from v to v + d, without message and input: a leak pulls back."""
+    step, zero = 0.05 * model.scales.xnorm, torch.zeros_like(voltage)
+    return [_scaled(model, torch.relu(model.update(voltage + step, zero, zero) - model.update(voltage, zero, zero)))]
+
+
+def f_theta_msg_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Falls of f from the present message to one larger by d: messages excite."""
+    step, zero = 0.05 * model.scales.xnorm, torch.zeros_like(voltage)
+    message = model.summed_message(voltage).detach()
+    fall = torch.relu(model.update(voltage, message, zero) - model.update(voltage, message + step, zero))
+    return [_scaled(model, fall)]
+
+
+def f_theta_msg_sign(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """tanh(f(0, a, msg, 0) / .1) - tanh(msg / .1): where the voltage is 0, f has the sign of the message."""
+    zero, message = torch.zeros_like(voltage), model.summed_message(voltage)
+    value = model.update(zero, message, zero)
+    return [(torch.tanh(value / SIGN_WIDTH) - torch.tanh(message / SIGN_WIDTH), 1.0)]
+
+
+def f_theta_linearity(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """What a line in v leaves of f over mean +- 2 standard deviations of each neuron, without message and input."""
+    grid = torch.linspace(-2.0, 2.0, LINE_POINTS, device=voltage.device)[:, None]
+    v = visited.mean + grid * visited.spread
+    value = model.update(v, torch.zeros_like(v), torch.zeros_like(v))
+    centred = value - value.mean(0)
+    slope = (grid * centred).sum(0) / grid.square().sum()
+    return [_scaled(model, centred - slope * grid)]
+
+
+def f_theta_centering(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """f(mean, a, 0, 0)."""
+    zero = torch.zeros_like(voltage)
+    return [_scaled(model, model.update(visited.mean.expand_as(voltage), zero, zero))]
+
+
+def w_sign(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Dale's law: share of positive times share of negative weight among each neuron's outputs."""
+    n, pre = model.pattern.n_neurons, model.pattern.pre
+    total = torch.zeros(n, device=model.weight.device).index_add(0, pre, model.weight.abs())
+    positive = torch.zeros(n, device=model.weight.device).index_add(0, pre, model.weight.clamp(min=0.0))
+    share = positive / total.clamp(min=1e-12)
+    return [(share * (1.0 - share), 1.0)]
+
+
+def weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """W."""
+    return [(model.weight, 1.0)]
+
+
+def g_phi_weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Every tensor of g_phi."""
+    return _parameters(model.message_mlp)
+
+
+def f_theta_weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+    """Every tensor of f_theta."""
+    return _parameters(model.update_mlp)
+
+
+def _parameters(network: nn.Module) -> Residuals:
+    return [(parameter, 1.0) for parameter in network.parameters()]
+
+
+def _scaled(model: CircuitGNN, value: Tensor) -> tuple[Tensor, float]:
+    return value / model.scales.target, model.scales.target
 
 
 def _message(model: CircuitGNN, voltage: Tensor) -> Tensor:
@@ -42,37 +138,114 @@ def _message(model: CircuitGNN, voltage: Tensor) -> Tensor:
     return model.scales.voltage * (value.square() if model.config.g_phi_positive else value)
 
 
-PENALTIES: dict[str, Callable[[CircuitGNN, Tensor], Tensor]] = {
-    "g_phi_diff": g_phi_diff,
-    "g_phi_norm": g_phi_norm,
-    "W_L1": w_l1,
-    "W_L2": w_l2,
-}
+Kind = Literal["L1", "L2", "square", "sum"]
+PENALTIES: Mapping[str, tuple[Callable[[CircuitGNN, Tensor, Visited], Residuals], Kind]] = MappingProxyType(
+    {
+        "g_phi_diff": (g_phi_diff, "L2"),
+        "g_phi_norm": (g_phi_norm, "L2"),
+        "W_L1": (weights, "L1"),
+        "W_L2": (weights, "L2"),
+        "W_sign": (w_sign, "sum"),
+        "g_phi_weight_L1": (g_phi_weights, "L1"),
+        "g_phi_weight_L2": (g_phi_weights, "L2"),
+        "f_theta_weight_L1": (f_theta_weights, "L1"),
+        "f_theta_weight_L2": (f_theta_weights, "L2"),
+        "f_theta_zero": (f_theta_zero, "L2"),
+        "f_theta_diff": (f_theta_diff, "L2"),
+        "f_theta_msg_diff": (f_theta_msg_diff, "L2"),
+        "f_theta_msg_sign": (f_theta_msg_sign, "L2"),
+        "f_theta_linearity": (f_theta_linearity, "L2"),
+        "f_theta_centering": (f_theta_centering, "square"),
+    }
+)
+LATE = ("f_theta_linearity", "f_theta_centering")
+
+
+def as_sum(residuals: Residuals, kind: Kind) -> Tensor:
+    """The published form: sum of absolute values (L1), root of the sum of squares per tensor (L2), sum of squares, or
+    sum."""
+    reduce = {"L1": lambda r: r.abs().sum(), "L2": _root, "square": lambda r: r.square().sum(), "sum": torch.sum}[kind]
+    return torch.stack([reduce(residual * unit) for residual, unit in residuals]).sum()
+
+
+def as_mean(residuals: Residuals, kind: Kind) -> Tensor:
+    """Mean over all numbers: of absolute values (L1), of squares (L2, square), or of the numbers."""
+    flat = torch.cat([residual.reshape(-1) for residual, _ in residuals]) if len(residuals) > 1 else residuals[0][0]
+    return {"L1": torch.abs, "L2": torch.square, "square": torch.square, "sum": torch.clone}[kind](flat).mean()
+
+
+def _root(residual: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(residual)
 
 
 class Penalties:
-    """The penalties that a config switches on."""
+    """The penalties that a config switches on.
 
-    def __init__(self, config: TrainingConfig) -> None:
+    Args:
+        config: section `training`.
+        visited: voltages of the recording.
+        n_frames: of the training split; says how long an epoch is.
+
+    Raises:
+        DeadPenaltyError: if a coefficient grows with the epochs and the training has only one, number 0.
+    """
+
+    def __init__(self, config: TrainingConfig, visited: Visited, n_frames: int) -> None:
         coefficients = {name: float(getattr(config, f"coeff_{name}")) for name in PENALTIES}
         self.active = {name: c for name, c in coefficients.items() if c > 0}
+        self._rates = {name: float(getattr(config, f"coeff_{name}_rate", 0.0)) for name in self.active}
+        self._reduce = as_sum if config.loss == "norm" else as_mean
+        self._visited = visited
+        self._per_epoch = config.steps_per_epoch(n_frames)
+        self._late_from = config.shape_penalties_from * config.joint_steps(n_frames)
+        self._coefficients: dict[str, Tensor] = {}
         self._largest = dict.fromkeys(self.active, 0.0)
         self._steps = 0
+        self._check(config, (config.joint_steps(n_frames) - 1) // self._per_epoch)
+
+    def _check(self, config: TrainingConfig, last_epoch: int) -> None:
+        dead = [name for name, rate in self._rates.items() if rate > 0 and last_epoch < 1]
+        if dead:
+            raise DeadPenaltyError(
+                f"penalty {', '.join(dead)}: its coefficient grows from 0 with the epochs, and the training ends in "
+                f"epoch 0 ({self._per_epoch:,} steps each), so it would never act; set "
+                f"training.coeff_{dead[0]}_rate=0, training.n_epochs=2 or more, or its coefficient to 0"
+            )
+
+    def at_step(self, step: int, device: torch.device) -> None:
+        """Sets the coefficients of a step, in place where a CUDA graph reads them."""
+        for name in self.active:
+            if name not in self._coefficients:
+                self._coefficients[name] = torch.zeros((), device=device)
+                self._visited = self._visited.to(device)
+            self._coefficients[name].fill_(self.coefficient(name, step))
+
+    def coefficient(self, name: str, step: int) -> float:
+        """c, or c (1 - exp(-rate epoch)); 0 before penalties on the shape of f_theta begin."""
+        if name in LATE and step < self._late_from:
+            return 0.0
+        rate, c = self._rates[name], self.active[name]
+        return c * (1.0 - math.exp(-rate * (step // self._per_epoch))) if rate > 0 else c
 
     def __call__(self, model: CircuitGNN, voltage: Tensor) -> dict[str, Tensor]:
-        """Each penalty times its coefficient, at a batch of voltages (B, N)."""
-        return {name: c * PENALTIES[name](model, voltage) for name, c in self.active.items()}
+        """Each penalty times its coefficient, at a frame of voltages (1, N)."""
+        values = {}
+        for name in self.active:
+            residuals, kind = PENALTIES[name]
+            values[name] = self._coefficients[name] * self._reduce(residuals(model, voltage, self._visited), kind)
+        return values
 
-    def watch(self, parts: dict[str, float], steps: int) -> None:
-        """Notes the values of the last steps.
+    def watch(self, parts: dict[str, float], steps: int, step: int) -> None:
+        """Notes the values of the last steps, up to ``step``.
 
         Raises:
-            DeadPenaltyError: if a penalty stayed exactly 0; `g_phi_diff` may, for a curve that is monotone already.
+            DeadPenaltyError: if a penalty stayed exactly 0 while it was on; one on monotone curves may.
         """
         self._steps += steps
+        on = [name for name in self.active if self.coefficient(name, step - 1) > 0 and name not in MAY_BE_ZERO]
         for name in self.active:
             self._largest[name] = max(self._largest[name], abs(parts.get(name, 0.0)))
-        dead = [n for n, x in self._largest.items() if x == 0.0 and n != "g_phi_diff"]
+        dead = [name for name in on if self._largest[name] == 0.0]
         if dead and self._steps >= DEAD_AFTER_STEPS:
             raise DeadPenaltyError(
                 f"penalty {', '.join(dead)}: stayed exactly 0 for {self._steps} steps with a positive coefficient; "

@@ -1,7 +1,10 @@
-"""The two kinds of training phase: everything jointly, or the messages alone while the circuit is held."""
+"""The phases of a training: all parameters jointly, in one or two stages, then messages alone while the circuit is
+held."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -12,31 +15,55 @@ from lobula.kernels import message_sum
 from lobula.models.circuit_gnn import CircuitGNN
 from lobula.regression.ridge import LinearCircuit
 
+ALL_FULL: Mapping[str, float] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Phase:
     """A stretch of optimiser steps.
 
     Attributes:
-        name: "joint", or "messages 1", "messages 2", ...
+        name: "joint", "V_rest", "one-step", or "messages 1", "messages 2", ...
         first: global number of its first step.
         n_steps: length.
         held: whether the circuit is held and only the messages are trained.
+        regime: `training.regime` of its steps.
+        factors: factors on the learning rates, by name of a group of parameters; 1 where it is not named.
+        schedule: first step and length of the stretch that the learning rates' schedule spans.
+        ends: whether the circuit is refitted and judged after it; else the next phase goes on with the same optimiser.
     """
 
     name: str
     first: int
     n_steps: int
     held: bool
+    regime: str = "one_step"
+    factors: Mapping[str, float] = field(default_factory=lambda: ALL_FULL)
+    schedule: tuple[int, int] = (0, 1)
+    ends: bool = True
+
+    @property
+    def last(self) -> int:
+        """One past its last step."""
+        return self.first + self.n_steps
 
 
-def plan(config: TrainingConfig) -> list[Phase]:
-    """The phases of a training: joint, then alternation rounds."""
-    phases = [Phase("joint", 0, config.n_steps, held=False)]
+def plan(config: TrainingConfig, n_frames: int) -> list[Phase]:
+    """The phases of a training on that many frames: joint, in up to three stretches, then alternation rounds."""
+    total = config.joint_steps(n_frames)
+    unrolled_from = round(config.recurrent_start * total) if config.regime != "one_step" else 0
+    focus_from = round(config.alternate_joint_ratio * total) if config.two_stage else total
+    slow = {"W": config.alternate_lr_ratio, "g_phi": config.alternate_lr_ratio}
+    cuts = sorted({0, unrolled_from, focus_from, total})
+    phases = []
+    for first, last in pairwise(cuts):
+        focus, before = first >= focus_from, first < unrolled_from
+        name = "V_rest" if focus else "one-step" if before else "joint"
+        regime, factors = "one_step" if before else config.regime, slow if focus else ALL_FULL
+        phases.append(Phase(name, first, last - first, False, regime, factors, (0, total), last == total))
     for k in range(config.rounds):
-        phases.append(
-            Phase(f"messages {k + 1}", config.n_steps + k * config.round_steps, config.round_steps, held=True)
-        )
+        first = total + k * config.round_steps
+        phases.append(Phase(f"messages {k + 1}", first, config.round_steps, True, schedule=(first, config.round_steps)))
     return phases
 
 
@@ -70,37 +97,3 @@ class HeldCircuit:
     def state(self) -> dict[str, Tensor]:
         """Tensors for the checkpoint."""
         return dict(vars(self))
-
-
-def optimiser_for(model: CircuitGNN, config: TrainingConfig, phase: Phase) -> torch.optim.Adam:
-    """Adam with one group per kind of parameter; a held phase trains messages and embeddings only."""
-    networks = list(model.message_mlp.parameters())
-    groups = [{"params": [model.embedding], "lr": config.lr_embedding}]
-    if not phase.held:
-        networks += list(model.update_mlp.parameters())
-        groups.append({"params": [model.weight], "lr": config.lr_W})
-    groups.insert(0, {"params": networks, "lr": config.lr})
-    groups = [{**g, "base_lr": g["lr"]} for g in groups]
-    device = model.embedding.device
-    if device.type != "cuda":
-        return torch.optim.Adam(groups, fused=True)
-    groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
-    optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
-    optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
-    return optimiser
-
-
-def restore_optimiser(optimiser: torch.optim.Adam, saved: dict[str, Any]) -> None:
-    """Takes over the moments of a saved optimiser, whatever device that was on; its own settings stay."""
-    own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
-    groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
-    optimiser.load_state_dict({**saved, "param_groups": groups})
-
-
-def set_learning_rate(optimiser: torch.optim.Adam, factor: float) -> None:
-    """Multiplies the learning rate of every group by a factor; in place where a CUDA graph reads it."""
-    for group in optimiser.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(factor * group["base_lr"])
-        else:
-            group["lr"] = factor * group["base_lr"]

@@ -1,8 +1,9 @@
-"""Training of the graph neural network: one loop, read top to bottom.
+"""Training of the graph neural network: one loop for all regimes, read top to bottom.
 
 A joint phase trains messages, updates, embeddings and weights by gradient descent. Alternation rounds follow: the
 circuit is refitted in closed form with the learned messages, held, and the messages are trained on. The state with the
-best prediction of held-out frames is kept; the truth is never seen.
+best prediction of held-out frames is kept; the truth is never seen. Sections between LLM-MODIFIABLE markers are those
+that an explorer may edit.
 """
 
 import copy
@@ -18,30 +19,27 @@ import numpy as np
 import torch
 
 from lobula.config.experiment import ExperimentConfig
+from lobula.config.training import TrainingConfig
 from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
-from lobula.errors import DivergedError
+from lobula.errors import ConfigError, DivergedError
 from lobula.models import CircuitGNN, Scales, message_function, registry
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
+from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
-from lobula.training.objectives import scaled_mse, total_loss
-from lobula.training.penalties import Penalties
-from lobula.training.phases import (
-    HeldCircuit,
-    Phase,
-    optimiser_for,
-    plan,
-    restore_optimiser,
-    set_learning_rate,
-)
-from lobula.training.sampler import Batch, FramePool, pool_bytes
-from lobula.training.schedules import warmup_cosine
+from lobula.training.objectives import norm, scaled_mse, total_loss
+from lobula.training.optimiser import clip_gradients, optimiser_for, restore_optimiser, set_learning_rates
+from lobula.training.penalties import Penalties, Visited
+from lobula.training.phases import HeldCircuit, Phase, plan
+from lobula.training.regimes import check_regime, compared
+from lobula.training.sampler import Batch, FramePool, Window, pool_bytes
+from lobula.training.schedules import learning_rate
 from lobula.training.step import StaticStep, Step, device_settings
 from lobula.training.warm_start import start_from_spline
 
@@ -53,18 +51,22 @@ REFIT_FRAMES = 8000
 CPU = torch.device("cpu")
 
 
-def recording_scales(recording: Recording, target: str) -> tuple[Scales, np.ndarray]:
-    """Scales of the networks, and the (N,) variance of every neuron's target, from up to 4,000 training frames."""
-    split = recording["train"]
+def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Scales, np.ndarray, Visited]:
+    """Scales of the networks, the (N,) variance of every neuron's target, and where voltages are, from up to 4,000
+    training frames."""
+    split, target = recording["train"], config.training.target
     last = min(4000, split.n_targets(target))
     voltage, y = split.voltage(0, last), split.target(target, 0, last)
     variance = y.astype(np.float64).var(0)
-    return Scales(1.5 * float(voltage.std(dtype=np.float64)), float(np.sqrt(variance.mean()))), variance
+    xnorm = 1.5 * float(voltage.std(dtype=np.float64))
+    units = (xnorm, float(np.sqrt(variance.mean()))) if config.model.scaling == "recording" else (1.0, 1.0)
+    moments = (torch.from_numpy(x.astype(np.float32)) for x in (voltage.mean(0), voltage.std(0)))
+    return Scales(*units, xnorm), variance, Visited(*moments)
 
 
 def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
     """An untrained model for this recording."""
-    scales, _ = recording_scales(recording, config.training.target)
+    scales, _, _ = recording_scales(recording, config)
     return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
 
 
@@ -92,13 +94,18 @@ def train(
         team: the processes that train together.
 
     Raises:
+        ConfigError: if settings contradict each other.
+        DeadPenaltyError: if a penalty with a positive coefficient never acts.
         DivergedError: if the loss leaves the finite numbers.
         ProcessLostError: if another process of the team ended.
     """
     settings, wiring = config.training, recording.wiring
+    check_regime(settings)
+    if settings.loss == "norm" and team.size > 1:
+        raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = new_model(recording, config)
-    _, variance = recording_scales(recording, settings.target)
+    _, variance, visited = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
@@ -107,8 +114,9 @@ def train(
     device = process_device(settings.device)
     loss_weight = loss_weight.to(device)
     frames = recording["train"], wiring, settings.target, streams, settings.batch_size
-    pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device)
-    trainer = _Trainer(model, recording, config, pool, loss_weight, out, probe, progress, team)
+    pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device, window_of(settings))
+    penalties = Penalties(settings, visited, recording["train"].n_frames)
+    trainer = _Trainer(model, recording, config, pool, loss_weight, penalties, out, probe, progress, team)
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
             trainer.resume()
@@ -121,6 +129,12 @@ def train(
     return model.to(CPU).eval()
 
 
+def window_of(settings: TrainingConfig) -> Window:
+    """The frames that a batch needs."""
+    n = settings.time_step if settings.regime != "one_step" else 0
+    return Window(n, settings.time_step_aligned, settings.consecutive_batch, settings.recurrent_noise > 0)
+
+
 def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> CircuitGNN:
     """The best model of a finished training."""
     model = new_model(recording, config)
@@ -131,7 +145,7 @@ def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> Cir
 class _Trainer:
     """State of one training, its steps and its checkpoints."""
 
-    def __init__(self, model, recording, config, pool, loss_weight, out, probe, progress, team) -> None:
+    def __init__(self, model, recording, config, pool, loss_weight, penalties, out, probe, progress, team) -> None:
         self.model: CircuitGNN = model
         self.recording: Recording = recording
         self.config: ExperimentConfig = config
@@ -142,10 +156,12 @@ class _Trainer:
         self.out: Path = out
         self.probe, self.progress = probe, progress
         self.team: Team = team
-        self.phases = plan(self.settings)
+        n_frames = recording["train"].n_frames
+        self.phases = plan(self.settings, n_frames)
         self.total = sum(p.n_steps for p in self.phases)
+        self.per_epoch = self.settings.steps_per_epoch(n_frames)
         self.monitor = Monitor(out / "metrics.csv", self.total, self.settings.validation_every)
-        self.penalties = Penalties(self.settings)
+        self.penalties: Penalties = penalties
         self.step = 0
         self.best = float("inf")
         self.held: HeldCircuit | None = None
@@ -167,10 +183,10 @@ class _Trainer:
         self.model.load_state_dict(saved["model"])
         self.step, self.best = saved["step"], saved["best"]
         self.held = HeldCircuit(**saved["held"]).to(self.device) if saved["held"] else None
-        phase = next((p for p in self.phases if p.first <= self.step < p.first + p.n_steps), None)
+        phase = next((p for p in self.phases if p.first <= self.step < p.last), None)
         if phase is not None and saved["optimiser"] is not None:
             self.model.to(self.device)
-            self.optimiser = optimiser_for(self.model, self.settings, phase)
+            self.optimiser = optimiser_for(self.model, self.settings, phase.held)
             restore_optimiser(self.optimiser, saved["optimiser"])
 
     def state(self) -> dict[str, Any]:
@@ -192,37 +208,44 @@ class _Trainer:
     # ---------------------------------------------------------------- the loop
 
     def run_phase(self, phase: Phase) -> None:
-        """All steps of a phase that are still to do, then a refit and its judgement."""
-        end = phase.first + phase.n_steps
-        if self.step >= end:
+        """All steps of a phase that are still to do; after the last of its kind, a refit and its judgement."""
+        if self.step >= phase.last:
             return
         self.model.to(self.device)
+        # === LLM-MODIFIABLE: OPTIMIZER SETUP START ===
+        # Optimiser, groups of parameters, learning rates and their schedule (optimiser.py, schedules.py).
         if self.optimiser is None:
-            self.optimiser = optimiser_for(self.model, self.settings, phase)
+            self.optimiser = optimiser_for(self.model, self.settings, phase.held)
+        begun, length = phase.schedule
+        # === LLM-MODIFIABLE: OPTIMIZER SETUP END ===
         update: Step = partial(self.update, phase, self.optimiser)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and phase.regime != "neural_ode":
             update = StaticStep(update, self.device)
-        rate = partial(
-            warmup_cosine,
-            n_steps=phase.n_steps,
-            warmup_fraction=self.settings.warmup_fraction,
-            final_fraction=self.settings.final_lr_fraction,
-        )
         began = time.monotonic()
-        while self.step < end:
-            set_learning_rate(self.optimiser, rate(self.step - phase.first))
+        # === LLM-MODIFIABLE: TRAINING LOOP START ===
+        # Sampling, losses, replacement of embeddings, when to validate. Not: signatures, what is returned or stored.
+        while self.step < phase.last:
+            set_learning_rates(self.optimiser, learning_rate(self.settings, self.step - begun, length), phase.factors)
+            self.penalties.at_step(self.step, self.device)
             parts = update(self.pool.batch(self.step))
             self.step += 1
-            if self.monitor.is_due(self.step) or self.step == end:
+            every = self.settings.cluster_every
+            if every is not None and self.step % every == 0 and not phase.held:
+                cluster_and_replace(self.model, self.settings, self.settings.seed)
+            if self.monitor.is_due(self.step) or self.step == phase.last:
                 self.report(phase, parts)
-            if self.step % self.settings.checkpoint_every == 0 and self.step < end and self.team.leads:
+            if self.step % self.settings.checkpoint_every == 0 and self.step < phase.last and self.team.leads:
                 save_checkpoint(self.out / "checkpoint.pt", self.state())
+        # === LLM-MODIFIABLE: TRAINING LOOP END ===
         logger.info("phase %s: %d steps in %.1f s", phase.name, phase.n_steps, time.monotonic() - began)
-        self.optimiser = None
+        if phase.ends:
+            self.optimiser = None
+            if self.team.leads:
+                self.judge(phase.name)
         if self.team.leads:
-            self.judge(phase.name)
             save_checkpoint(self.out / "checkpoint.pt", self.state())
-        self.share()
+        if phase.ends:
+            self.share()
 
     def update(self, phase: Phase, optimiser: torch.optim.Adam, batch: Batch) -> dict[str, torch.Tensor]:
         """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
@@ -230,15 +253,21 @@ class _Trainer:
         lower = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
             predict = partial(held.predict, self.model) if held else self.model
-            prediction = predict(batch.voltage, batch.external)
-        loss, parts = scaled_mse(prediction, batch.target, held.weight if held else self.loss_weight)
+            prediction, target = compared(self.settings, phase.regime, predict, batch, self.recording.dt)
+        if held or self.settings.loss == "scaled_mse":
+            loss, parts = scaled_mse(prediction, target, held.weight if held else self.loss_weight)
+        else:
+            loss, parts = norm(prediction, target)
         penalties = {} if held else self.penalties(self.model, batch.first)
         total = total_loss(loss, penalties)
+        # === LLM-MODIFIABLE: BACKWARD AND STEP START ===
+        # Gradient clipping, scaling of the loss, accumulation.
         self.model.zero_grad(set_to_none=True)
         total.backward()
         self.team.average([p.grad for p in self.model.parameters() if p.grad is not None])
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        clip_gradients(optimiser, self.settings)
         optimiser.step()
+        # === LLM-MODIFIABLE: BACKWARD AND STEP END ===
         return {name: value.detach() for name, value in {"loss": total, **parts, **penalties}.items()}
 
     def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:
@@ -251,7 +280,7 @@ class _Trainer:
                 f"training.batch_size; the last checkpoint is in {self.out}"
             )
         if not phase.held:
-            self.penalties.watch(numbers, self.monitor.interval(self.step))
+            self.penalties.watch(numbers, self.monitor.interval(self.step), self.step)
         if not self.team.leads:
             return
         numbers["validation"] = self.validate(phase)
@@ -260,7 +289,7 @@ class _Trainer:
             held = self.held.to(CPU).state() if phase.held and self.held else None
             on_cpu = self.model if self.device == CPU else copy.deepcopy(self.model).to(CPU)
             extra = self.probe(on_cpu, held)
-        self.monitor.write(self.step, phase.name, numbers, extra)
+        self.monitor.write((self.step - 1) // self.per_epoch, self.step, phase.name, numbers, extra)
         if self.progress:
             self.progress(self.step, self.total, numbers)
 

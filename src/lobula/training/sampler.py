@@ -8,7 +8,7 @@ one would have seen.
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from lobula.data.split import Split, TargetKind
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
+from lobula.errors import ShapeError
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,62 @@ class Batch:
     Attributes:
         voltage, external, target: (B, N) float32 voltage, external input and dv/dt.
         first: (1, N) voltage of the first frame of the whole batch, of which these frames may be a part.
+        later_voltage: (K, B, N) recorded voltage of the K frames that follow, where more than one is unrolled.
+        later_external: (K - 1, B, N) external input of all of them but the last.
+        noise: (K, B, N) standard normal, where the regime asks for noise.
     """
 
     voltage: Tensor
     external: Tensor
     target: Tensor
     first: Tensor
+    later_voltage: Tensor | None = None
+    later_external: Tensor | None = None
+    noise: Tensor | None = None
+
+    def path(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Voltage (K + 1, B, N), external input (K, B, N) and noise (K, B, N) along the unrolled frames.
+
+        Raises:
+            ShapeError: if the frames that follow were not asked for.
+        """
+        if self.later_voltage is None or self.later_external is None:
+            raise ShapeError("batch: holds single frames, expected those that follow too; make the pool with unrolled")
+        voltage = torch.cat([self.voltage[None], self.later_voltage])
+        return voltage, torch.cat([self.external[None], self.later_external]), self.noise
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which frames a batch takes.
+
+    Attributes:
+        n_frames: frames that are unrolled after each frame of the batch; 0 for single frames with their target.
+        aligned: frames start at multiples of ``n_frames``.
+        consecutive: the frames of a batch follow each other.
+        noise: whether the batch brings noise.
+    """
+
+    n_frames: int = 0
+    aligned: bool = False
+    consecutive: bool = False
+    noise: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every frame that has a target can be drawn."""
+        return self.n_frames <= 1 and not self.consecutive
+
+    def starts(self, first: int, last: int, batch_size: int, split: Split) -> np.ndarray:
+        """Frames in [first, last) from which the whole window lies in the split, and in one trial."""
+        frames = np.arange(first, last)
+        reach = max(self.n_frames, 1) + (batch_size - 1 if self.consecutive else 0)
+        fits = frames + reach < split.n_frames
+        if split.trials is not None:
+            fits &= frames % split.trials.n_frames + reach < split.trials.n_frames
+        if self.aligned:
+            fits &= frames % max(self.n_frames, 1) == 0
+        return frames[fits] - first
 
 
 def pool_bytes(device: torch.device) -> int:
@@ -61,6 +112,10 @@ class FramePool:
         pool_bytes: memory for decoded chunks.
         part: frames of each batch that are given out; default all.
         device: where the chunks are kept and the batches are put together.
+        window: which frames; default single ones.
+
+    Raises:
+        ShapeError: if the split is too short for the window.
     """
 
     def __init__(
@@ -73,7 +128,9 @@ class FramePool:
         pool_bytes: int = POOL_BYTES,
         part: slice = slice(None),
         device: torch.device = CPU,
+        window: Window = Window(),
     ) -> None:
+        self.window = window
         self.split, self.target, self.streams, self.batch_size = split, target, streams, batch_size
         self.part, self.device = part, device
         n = split.n_targets(target)
@@ -84,7 +141,16 @@ class FramePool:
         self.n_slots = int(np.clip(pool_bytes // per_chunk, 2, len(self.starts))) if len(self.starts) > 1 else 1
         self._has_all = self.n_slots == len(self.starts)
         self._chunks: dict[int, tuple[int, Future[Any]]] = {}
-        self._slots = _Slots(split, wiring, target, self.n_slots + (not self._has_all), device)
+        reach = max(window.n_frames, 1) + (batch_size if window.consecutive else 0)
+        self._slots = _Slots(split, wiring, target, self.n_slots + (not self._has_all), device, reach)
+        spans = zip(self.starts, self.stops, strict=True)
+        self._valid = None if window.is_plain else [window.starts(int(a), int(b), batch_size, split) for a, b in spans]
+        if self._valid is not None and min((len(v) for v in self._valid[:-1]), default=sum(map(len, self._valid))) == 0:
+            raise ShapeError(
+                f"training.time_step: {reach} frames in a row do not fit, got {split.n_frames} frames"
+                + (f" in trials of {split.trials.n_frames}" if split.trials is not None else "")
+                + "; lower training.time_step or training.batch_size, or record longer"
+            )
         self._free = list(range(self._slots.n))
         self._held: tuple[int, np.ndarray] | None = None
         self._reader = ThreadPoolExecutor(1)
@@ -125,11 +191,19 @@ class FramePool:
         chunks = self._hold(step // STEPS_PER_CHUNK)
         rng = self.streams.generator("sampling", "frames", step)
         lengths = (self.stops - self.starts)[chunks]
-        flat = rng.integers(0, lengths.sum(), self.batch_size)
+        if self._valid is not None:
+            lengths = np.array([len(self._valid[c]) for c in chunks])
+        n_drawn = 1 if self.window.consecutive else self.batch_size
+        flat = rng.integers(0, lengths.sum(), n_drawn)
         which = np.searchsorted(np.cumsum(lengths), flat, side="right")
         inside = flat - (np.cumsum(lengths) - lengths)[which]
+        if self._valid is not None:
+            inside = np.array([self._valid[c][k] for c, k in zip(chunks[which], inside, strict=True)])
         slots = np.array([self._chunks[c][0] for c in chunks])[which]
-        return self._slots.batch(slots, inside, self.part)
+        if self.window.consecutive:
+            slots, inside = np.repeat(slots, self.batch_size), inside + np.arange(self.batch_size)
+        noise = self.streams.torch_generator("sampling", "noise", step) if self.window.noise else None
+        return self._slots.batch(slots, inside, self.part, self.window.n_frames, noise)
 
     def close(self) -> None:
         """Stops the reading thread."""
@@ -144,9 +218,11 @@ def _is_stored(split: Split, target: TargetKind) -> bool:
 class _Slots:
     """Places for decoded chunks on a device, and batches from the frames in them."""
 
-    def __init__(self, split: Split, wiring: Wiring, target: TargetKind, n: int, device: torch.device) -> None:
-        self.split, self.target, self.n, self.device = split, target, n, device
-        self.rows, n_neurons = min(CHUNK_FRAMES, split.n_targets(target)) + 1, wiring.n_neurons
+    def __init__(
+        self, split: Split, wiring: Wiring, target: TargetKind, n: int, device: torch.device, reach: int = 1
+    ) -> None:
+        self.split, self.target, self.n, self.device, self.reach = split, target, n, device, reach
+        self.rows, n_neurons = min(CHUNK_FRAMES, split.n_targets(target)) + reach, wiring.n_neurons
         self.places = {"voltage": torch.empty(n, self.rows, n_neurons, device=device)}
         self.stored = _is_stored(split, target)
         if self.stored:
@@ -176,7 +252,9 @@ class _Slots:
             if name == "target":
                 frames = self.split.target(self.target, start, stop)
             else:
-                frames = self.split.window(name, start, stop + (name == "voltage" and not self.stored))
+                more = self.reach if not self.stored or self.reach > 1 else 0
+                last = stop + (more if name == "voltage" or self.reach > 1 else 0)
+                frames = self.split.window(name, start, min(last, self.split.n_frames))
             here = place[slot, : len(frames), : frames.shape[1]]
             if self.side is None or used is None:
                 here.numpy()[...] = frames
@@ -188,18 +266,37 @@ class _Slots:
                 here.copy_(pinned, non_blocking=True)
         return None if self.side is None else self.side.record_event()
 
-    def batch(self, slots: np.ndarray, inside: np.ndarray, part: slice) -> Batch:
-        """A part of a batch, given by the (B,) place of every frame and its (B,) row there."""
+    def batch(
+        self,
+        slots: np.ndarray,
+        inside: np.ndarray,
+        part: slice,
+        n_later: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """A part of a batch, given by the (B,) place of every frame and its (B,) row there, with the frames after."""
         rows = torch.from_numpy(slots * self.rows + inside)
         if self.side is not None:
             rows = rows.pin_memory().to(self.device, non_blocking=True)
         own = rows[part]
         voltage = self._frames("voltage", own)
-        external = torch.zeros_like(voltage)
-        if "stimulus" in self.places:
-            external = self._frames("stimulus", own).index_select(1, self.column)
         target = self._frames("target", own) if self.stored else (self._frames("voltage", own + 1) - voltage) / self.dt
-        return Batch(voltage, external, target, self._frames("voltage", rows[:1]))
+        batch = Batch(voltage, self._external(own), target, self._frames("voltage", rows[:1]))
+        if n_later == 0:
+            return batch
+        later = torch.stack([self._frames("voltage", own + k + 1) for k in range(n_later)])
+        external = [self._external(own + k) for k in range(1, n_later)]
+        noise = None
+        if generator is not None:
+            whole = torch.randn(n_later, len(rows), voltage.shape[1], generator=generator)
+            noise = whole[:, part].to(self.device)
+        inputs = torch.stack(external) if external else voltage.new_zeros(0, *voltage.shape)
+        return replace(batch, later_voltage=later, later_external=inputs, noise=noise)
+
+    def _external(self, rows: Tensor) -> Tensor:
+        if "stimulus" in self.places:
+            return self._frames("stimulus", rows).index_select(1, self.column)
+        return torch.zeros(len(rows), self.places["voltage"].shape[-1], device=self.device)
 
     def _frames(self, name: str, rows: Tensor) -> Tensor:
         return self.places[name].flatten(0, 1).index_select(0, rows)

@@ -46,10 +46,11 @@ class StaticStep:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """One step."""
         if self._batch is None:
-            self._batch = Batch(**{name: tensor.clone() for name, tensor in vars(batch).items()})
+            self._batch = Batch(**{name: x if x is None else x.clone() for name, x in vars(batch).items()})
         else:
             for name, tensor in vars(batch).items():
-                getattr(self._batch, name).copy_(tensor, non_blocking=True)
+                if tensor is not None:
+                    getattr(self._batch, name).copy_(tensor, non_blocking=True)
         if self._records and self._graph is None:
             if self._warm_up > 0 and self._side is not None:
                 self._warm_up -= 1

@@ -1,0 +1,50 @@
+"""Cluster and replace: every embedding becomes the centre of its cluster, so that neurons of a kind are one again."""
+
+import logging
+
+import numpy as np
+import torch
+from sklearn.cluster import DBSCAN, KMeans
+from sklearn.mixture import GaussianMixture
+
+from lobula.config.training import TrainingConfig
+from lobula.models.circuit_gnn import CircuitGNN
+
+logger = logging.getLogger(__name__)
+
+FEW = 20
+"""Neurons that make a dense place for dbscan, unless there are fewer than that per cluster asked for."""
+
+
+@torch.no_grad()
+def cluster_and_replace(model: CircuitGNN, settings: TrainingConfig, seed: int) -> int:
+    """Replaces embeddings by the median of their cluster; neurons that dbscan calls noise keep theirs.
+
+    Args:
+        model: changed in place.
+        settings: `cluster_method` and `n_clusters`.
+        seed: of the clustering.
+
+    Returns:
+        Number of clusters.
+    """
+    points = model.embedding.detach().cpu().double().numpy()
+    labels = _labels(points, settings, seed)
+    replaced = points.copy()
+    found = [k for k in np.unique(labels) if k >= 0]
+    for k in found:
+        replaced[labels == k] = np.median(points[labels == k], axis=0)
+    model.embedding.copy_(torch.from_numpy(replaced).to(model.embedding))
+    logger.info("embeddings replaced by the centres of %d clusters", len(found))
+    return len(found)
+
+
+def _labels(points: np.ndarray, settings: TrainingConfig, seed: int) -> np.ndarray:
+    n = min(settings.n_clusters, len(np.unique(points, axis=0)))
+    if settings.cluster_method == "kmeans":
+        return KMeans(n, n_init=3, random_state=seed).fit_predict(points)
+    if settings.cluster_method == "gmm":
+        return GaussianMixture(n, random_state=seed, reg_covar=1e-6 * max(points.var(), 1e-12)).fit_predict(points)
+    few = max(2, min(FEW, len(points) // (2 * settings.n_clusters)))
+    reach = 0.5 * float(points.std()) / np.sqrt(settings.n_clusters)
+    return DBSCAN(eps=max(reach, 1e-9), min_samples=few).fit_predict(points)

@@ -1,0 +1,60 @@
+"""Adam with one named group per kind of parameter: learning rates, clipping, and moments that survive a resume."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lobula.config.training import TrainingConfig
+from lobula.models.circuit_gnn import CircuitGNN
+
+
+def optimiser_for(model: CircuitGNN, config: TrainingConfig, held: bool) -> torch.optim.Adam:
+    """Groups "g_phi", "f_theta", "embedding" and "W"; where the circuit is held, messages and embeddings only."""
+    groups: list[dict[str, Any]] = [
+        {"name": "g_phi", "params": list(model.message_mlp.parameters()), "lr": config.lr},
+        {"name": "embedding", "params": [model.embedding], "lr": config.lr_embedding},
+    ]
+    if not held:
+        groups.append({"name": "f_theta", "params": list(model.update_mlp.parameters()), "lr": config.lr})
+        groups.append({"name": "W", "params": [model.weight], "lr": config.lr_W})
+    groups = [{**g, "base_lr": g["lr"]} for g in groups]
+    device = model.embedding.device
+    if device.type != "cuda":
+        return torch.optim.Adam(groups, fused=True)
+    groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
+    optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
+    optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
+    return optimiser
+
+
+def restore_optimiser(optimiser: torch.optim.Adam, saved: dict[str, Any]) -> None:
+    """Takes over the moments of a saved optimiser, whatever device that was on; its own settings stay."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
+    optimiser.load_state_dict({**saved, "param_groups": groups})
+
+
+def set_learning_rates(optimiser: torch.optim.Adam, factor: float, factors: Mapping[str, float]) -> None:
+    """Multiplies the learning rates by a factor, and those of named groups by another; in place where a CUDA graph
+    reads them."""
+    for group in optimiser.param_groups:
+        rate = factor * factors.get(group["name"], 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate * group["base_lr"])
+        else:
+            group["lr"] = rate * group["base_lr"]
+
+
+def clip_gradients(optimiser: torch.optim.Adam, config: TrainingConfig) -> None:
+    """Shortens the gradient of each group, then the whole gradient, to the norms of the config."""
+    limits = {"W": config.grad_clip_W, "embedding": config.grad_clip_embedding}
+    everything: list[Tensor] = []
+    for group in optimiser.param_groups:
+        everything += group["params"]
+        limit = limits.get(group["name"], config.grad_clip_networks)
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_(group["params"], limit)
+    if config.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(everything, config.grad_clip)
