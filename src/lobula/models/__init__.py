@@ -1,8 +1,17 @@
 """Models of the dynamics that are trained by gradient descent."""
 
 from lobula.models import registry
-from lobula.models.base import AbstractDynamicsModel
-from lobula.models.circuit_gnn import CircuitGNN, Scales
+from lobula.models.base import AbstractDynamicsModel, Scales
+from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.known_ode import KnownODE, KnownODEWithTanh
 from lobula.models.messages import message_function
 
-__all__ = ["AbstractDynamicsModel", "CircuitGNN", "Scales", "message_function", "registry"]
+__all__ = [
+    "AbstractDynamicsModel",
+    "CircuitGNN",
+    "KnownODE",
+    "KnownODEWithTanh",
+    "Scales",
+    "message_function",
+    "registry",
+]

@@ -1,9 +1,29 @@
 """What training and recovery need from a model of the dynamics."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from lobula.kernels import SparsePattern
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Typical sizes in the recording, so that the networks see and produce numbers of order one.
+
+    Attributes:
+        voltage: what the networks see as 1: xnorm, or 1 [a.u.].
+        target: what the update network gives as 1: root mean square over neurons of the target's standard deviation,
+            or 1 [a.u./s].
+        xnorm: 1.5 standard deviations of all voltages [a.u.].
+    """
+
+    voltage: float
+    target: float
+    xnorm: float
 
 
 class AbstractDynamicsModel(nn.Module, ABC):
@@ -14,6 +34,22 @@ class AbstractDynamicsModel(nn.Module, ABC):
 
     shared: Tensor
     """Scalar bool: all neurons have one message function."""
+    scales: Scales
+    pattern: SparsePattern
+    weight: nn.Parameter
+    """(E,) one value per edge, in the order of the wiring."""
+
+    @abstractmethod
+    def groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Parameters by kind: "g_phi" and "embedding" decide the messages, "f_theta" the update, "W" the weights.
+
+        A kind that the model does not have is left out; without "g_phi" its messages are known and not trained.
+        """
+
+    @property
+    def learns_messages(self) -> bool:
+        """Whether the message function is trained."""
+        return "g_phi" in self.groups()
 
     @abstractmethod
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ r"""The graph neural network of the fly circuit (flyvis_A).
 Reference: Allier et al. (2026), arXiv 2602.13325.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +14,15 @@ from lobula.config.model import ModelConfig
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern, message_sum
-from lobula.models.base import AbstractDynamicsModel
+from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.mlp import NodeMLP
 from lobula.models.registry import register
 
 
-@dataclass(frozen=True)
-class Scales:
-    """Typical sizes in the recording, so that the networks see and produce numbers of order one.
-
-    Attributes:
-        voltage: what the networks see as 1: xnorm, or 1 [a.u.].
-        target: what the update network gives as 1: root mean square over neurons of the target's standard deviation,
-            or 1 [a.u./s].
-        xnorm: 1.5 standard deviations of all voltages [a.u.].
-    """
-
-    voltage: float
-    target: float
-    xnorm: float
+def initial_weight(config: ModelConfig, wiring: Wiring, streams: Streams) -> Tensor:
+    """(E,) weights that a training starts from."""
+    size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(wiring.n_edges, 1) ** -0.5}[config.w_init]
+    return size * torch.randn(wiring.n_edges, generator=streams.torch_generator("init", "weight"))
 
 
 @register("flyvis_A")
@@ -50,7 +40,7 @@ class CircuitGNN(AbstractDynamicsModel):
         super().__init__()
         self.config, self.scales = config, scales
         self.pattern = SparsePattern(wiring)
-        d, n, e = config.embedding_dim, wiring.n_neurons, wiring.n_edges
+        d, n = config.embedding_dim, wiring.n_neurons
         generator = streams.torch_generator("init", "networks")
         alike = 0.1 if config.mlp_init == "fan_in" else 1.0
         shape = config.hidden_dim, config.n_layers, config.activation, generator, config.mlp_init
@@ -63,9 +53,12 @@ class CircuitGNN(AbstractDynamicsModel):
         self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
         self._is_shared = config.g_phi_shared == "yes"  # the buffer may be on a GPU, where reading it waits
         self.register_load_state_dict_post_hook(lambda model, _: model._note_shared())
-        generator = streams.torch_generator("init", "weight")
-        size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(e, 1) ** -0.5}[config.w_init]
-        self.weight = nn.Parameter(size * torch.randn(e, generator=generator))
+        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
+
+    def groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Both networks, embeddings and weights."""
+        networks = {"g_phi": list(self.message_mlp.parameters()), "f_theta": list(self.update_mlp.parameters())}
+        return {**networks, "embedding": [self.embedding], "W": [self.weight]}
 
     @property
     def message_embedding(self) -> Tensor:

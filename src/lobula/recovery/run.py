@@ -97,7 +97,7 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     affinity = affine_r2(model, voltage, external)
     notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": []}
     message = tabulate(message_function(model), visited_range(recording["train"]), TABLE_POINTS)
-    embedding = model.embedding.detach().double().numpy()
+    embedding = model.embedding.detach().double().numpy() if isinstance(model, CircuitGNN) else None
     if config.readout == "refit":
         circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)

@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 
 from lobula.config.training import TrainingConfig
-from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.base import AbstractDynamicsModel
 
 
-def optimiser_for(model: CircuitGNN, config: TrainingConfig, held: bool) -> torch.optim.Adam:
-    """Groups "g_phi", "f_theta", "embedding" and "W"; where the circuit is held, messages and embeddings only."""
-    groups: list[dict[str, Any]] = [
-        {"name": "g_phi", "params": list(model.message_mlp.parameters()), "lr": config.lr},
-        {"name": "embedding", "params": [model.embedding], "lr": config.lr_embedding},
-    ]
+def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bool) -> torch.optim.Adam:
+    """The model's groups of parameters; where the circuit is held, messages and embeddings only."""
+    rates = {"g_phi": config.lr, "embedding": config.lr_embedding}
     if not held:
-        groups.append({"name": "f_theta", "params": list(model.update_mlp.parameters()), "lr": config.lr})
-        groups.append({"name": "W", "params": [model.weight], "lr": config.lr_W})
-    groups = [{**g, "base_lr": g["lr"]} for g in groups]
-    device = model.embedding.device
+        rates |= {"f_theta": config.lr, "W": config.lr_W}
+    own = model.groups()
+    groups: list[dict[str, Any]] = [
+        {"name": name, "params": own[name], "lr": lr, "base_lr": lr} for name, lr in rates.items() if name in own
+    ]
+    device = model.weight.device
     if device.type != "cuda":
         return torch.optim.Adam(groups, fused=True)
     groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]

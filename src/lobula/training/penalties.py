@@ -6,7 +6,7 @@ network (Allier et al. 2026, arXiv 2602.13325; formulas in docs/reference-protoc
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -185,13 +185,21 @@ class Penalties:
         config: section `training`.
         visited: voltages of the recording.
         n_frames: of the training split; says how long an epoch is.
+        kinds: "g_phi", "f_theta", "W": networks and weights that the model has; penalties on others do not apply.
 
     Raises:
         DeadPenaltyError: if a coefficient grows with the epochs and the training has only one, number 0.
     """
 
-    def __init__(self, config: TrainingConfig, visited: Visited, n_frames: int) -> None:
-        coefficients = {name: float(getattr(config, f"coeff_{name}")) for name in PENALTIES}
+    def __init__(
+        self,
+        config: TrainingConfig,
+        visited: Visited,
+        n_frames: int,
+        kinds: Collection[str] = ("g_phi", "f_theta", "W"),
+    ) -> None:
+        applies = [name for name in PENALTIES if name.startswith(tuple(kinds))]
+        coefficients = {name: float(getattr(config, f"coeff_{name}")) for name in applies}
         self.active = {name: c for name, c in coefficients.items() if c > 0}
         self._rates = {name: float(getattr(config, f"coeff_{name}_rate", 0.0)) for name in self.active}
         self._reduce = as_sum if config.loss == "norm" else as_mean

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lobula.config.training import TrainingConfig
 from lobula.kernels import message_sum
-from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.base import AbstractDynamicsModel
 from lobula.regression.ridge import LinearCircuit
 
 ALL_FULL: Mapping[str, float] = MappingProxyType({})
@@ -48,8 +48,9 @@ class Phase:
         return self.first + self.n_steps
 
 
-def plan(config: TrainingConfig, n_frames: int) -> list[Phase]:
-    """The phases of a training on that many frames: joint, in up to three stretches, then alternation rounds."""
+def plan(config: TrainingConfig, n_frames: int, learns_messages: bool = True) -> list[Phase]:
+    """The phases of a training on that many frames: joint, in up to three stretches, then alternation rounds where
+    messages are learned."""
     total = config.joint_steps(n_frames)
     unrolled_from = round(config.recurrent_start * total) if config.regime != "one_step" else 0
     focus_from = round(config.alternate_joint_ratio * total) if config.two_stage else total
@@ -61,7 +62,7 @@ def plan(config: TrainingConfig, n_frames: int) -> list[Phase]:
         name = "V_rest" if focus else "one-step" if before else "joint"
         regime, factors = "one_step" if before else config.regime, slow if focus else ALL_FULL
         phases.append(Phase(name, first, last - first, False, regime, factors, (0, total), last == total))
-    for k in range(config.rounds):
+    for k in range(config.rounds if learns_messages else 0):
         first = total + k * config.round_steps
         phases.append(Phase(f"messages {k + 1}", first, config.round_steps, True, schedule=(first, config.round_steps)))
     return phases
@@ -85,7 +86,7 @@ class HeldCircuit:
         arrays = (circuit.k, circuit.c, circuit.q, circuit.theta, weight / weight.mean())
         return cls(*(torch.as_tensor(x, dtype=torch.float32) for x in arrays))
 
-    def predict(self, model: CircuitGNN, voltage: Tensor, external: Tensor) -> Tensor:
+    def predict(self, model: AbstractDynamicsModel, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt with the model's messages in this circuit."""
         summed = message_sum(self.theta, model.message(voltage).T, model.pattern).T
         return self.k * voltage + self.c + self.q * external + summed

@@ -105,6 +105,11 @@ def train(
         raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = new_model(recording, config)
+    if not isinstance(model, CircuitGNN) and (settings.warm_start != "none" or settings.cluster_every is not None):
+        raise ConfigError(
+            f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
+            f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
+        )
     _, variance, visited = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
@@ -115,7 +120,10 @@ def train(
     loss_weight = loss_weight.to(device)
     frames = recording["train"], wiring, settings.target, streams, settings.batch_size
     pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device, window_of(settings))
-    penalties = Penalties(settings, visited, recording["train"].n_frames)
+    is_network = isinstance(model, CircuitGNN)
+    penalties = Penalties(
+        settings, visited, recording["train"].n_frames, ("g_phi", "f_theta", "W") if is_network else ("W",)
+    )
     trainer = _Trainer(model, recording, config, pool, loss_weight, penalties, out, probe, progress, team)
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
@@ -157,7 +165,7 @@ class _Trainer:
         self.probe, self.progress = probe, progress
         self.team: Team = team
         n_frames = recording["train"].n_frames
-        self.phases = plan(self.settings, n_frames)
+        self.phases = plan(self.settings, n_frames, model.learns_messages)
         self.total = sum(p.n_steps for p in self.phases)
         self.per_epoch = self.settings.steps_per_epoch(n_frames)
         self.monitor = Monitor(out / "metrics.csv", self.total, self.settings.validation_every)
@@ -324,7 +332,7 @@ class _Trainer:
         self.model.to(CPU)  # closed-form steps
         errors, held = self.refit()
         error, simpler = float(errors.mean()), False
-        if self.config.model.g_phi_shared == "auto" and not self.model.shared:
+        if self.config.model.g_phi_shared == "auto" and not self.model.shared and self.model.learns_messages:
             own = {key: value.clone() for key, value in self.model.state_dict().items()}
             self.model.share_messages()
             shared_errors, shared_held = self.refit()
@@ -349,7 +357,7 @@ class _Trainer:
         """Gauss-Newton on the messages, the circuit in closed form: (N,) held-out errors and the circuit."""
         recording, target = self.recording, self.settings.target
         visited = visited_range(recording["train"])
-        steps = self.settings.gauss_newton_steps
+        steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
         frames = recording["train"], recording.wiring, target
         circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device)
         message = tabulate(message_function(self.model), visited)
