@@ -24,7 +24,7 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, DivergedError
-from lobula.models import CircuitGNN, Scales, message_function, registry
+from lobula.models import AbstractDynamicsModel, CircuitGNN, Scales, message_function, registry
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import tabulate, visited_range
@@ -100,16 +100,9 @@ def train(
         ProcessLostError: if another process of the team ended.
     """
     settings, wiring = config.training, recording.wiring
-    check_regime(settings)
-    if settings.loss == "norm" and team.size > 1:
-        raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = new_model(recording, config)
-    if not isinstance(model, CircuitGNN) and (settings.warm_start != "none" or settings.cluster_every is not None):
-        raise ConfigError(
-            f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
-            f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
-        )
+    _check(config, model, team)
     _, variance, visited = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
@@ -135,6 +128,18 @@ def train(
             trainer.run_phase(phase)
     model.load_state_dict(team.share(load_checkpoint(out / "best.pt")["model"] if team.leads else None))
     return model.to(CPU).eval()
+
+
+def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -> None:
+    settings = config.training
+    check_regime(settings)
+    if settings.loss == "norm" and team.size > 1:
+        raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
+    if not isinstance(model, CircuitGNN) and (settings.warm_start != "none" or settings.cluster_every is not None):
+        raise ConfigError(
+            f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
+            f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
+        )
 
 
 def window_of(settings: TrainingConfig) -> Window:
