@@ -13,7 +13,7 @@ from lobula.config.stimulus import StimulusConfig
 from lobula.connectome import hexagonal_columns
 from lobula.errors import ConfigError, MissingDependencyError, MissingInputError, StoreError
 from lobula.stimuli import HexEye, make_stimulus
-from lobula.stimuli.footage import find_footage, luma, read_image
+from lobula.stimuli.footage import VideoFile, find_footage, luma, read_image
 from lobula.stimuli.video import oriented
 
 COLUMNS = hexagonal_columns(2)
@@ -245,6 +245,24 @@ def test_video_files_are_decoded_in_order(film: Callable, tmp_path: Path, suffix
     np.testing.assert_allclose(whole[:, 9], np.tile(levels, 4), atol=0.02)
     for start, stop in [(50, 60), (3, 17), (3, 17), (0, 60), (14, 15)]:
         np.testing.assert_array_equal(movie.frames(start, stop), whole[start:stop])
+
+
+def test_a_film_is_decoded_once_however_its_frames_are_asked_for(
+    film: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = film("only.avi", 25), []
+    decoded = VideoFile._decoded
+    monkeypatch.setattr(VideoFile, "_decoded", lambda video: (opened.append(1), decoded(video))[1])
+    movie = shown("video", path, dt=0.02, split_by="time", clip_frames=3)  # 18 pictures, 36 frames
+    (stretch,) = movie._source.stretches
+    frames = np.concatenate([movie.frames(t, t + 1) for t in range(33)])
+    assert len(opened) == 1
+    assert stretch.footage._decoder is not None
+    np.testing.assert_array_equal(shown("video", path, dt=0.02, split_by="time", clip_frames=33).frames(0, 33), frames)
+    list(stretch.footage.pictures(3, 5))
+    assert len(opened) == 3
+    stretch.footage.close()
+    assert stretch.footage._decoder is None
 
 
 def test_one_film_needs_to_be_cut_in_time(film: Callable) -> None:

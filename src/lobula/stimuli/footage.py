@@ -1,7 +1,7 @@
 """Image files and video files as pictures, decoded one at a time, and how they are shared out among the splits."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -42,6 +42,10 @@ class Footage(Protocol):
         """(height, width, 3) uint8 red, green, blue of the pictures start..stop-1."""
         ...
 
+    def close(self) -> None:
+        """Let go of the file until it is asked for again."""
+        ...
+
 
 class ImageFolder:
     """A video whose pictures are the image files of one folder, sorted by name.
@@ -64,6 +68,9 @@ class ImageFolder:
         """(height, width, 3) uint8 red, green, blue of the pictures start..stop-1."""
         for file in self._files[start:stop]:
             yield read_image(file)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class VideoFile:
@@ -90,13 +97,19 @@ class VideoFile:
         if self.n_pictures < 1:
             raise StoreError(f"{path}: no pictures, expected a video; take it out of the folder")
         self._position = 0
-        self._decoder: Iterator[Any] | None = None
+        self._decoder: Generator[Any, None, None] | None = None
         self._last: Any = None
 
     def pictures(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """(height, width, 3) uint8 red, green, blue of the pictures start..stop-1."""
+        if self._last is not None and start == self._position - 1 < stop:  # the picture that the last call ended with
+            yield self._pixels(self._last)
+            start += 1
+        if start >= stop:
+            return
         if self._decoder is None or start < self._position:
-            self._decoder, self._position = self._decoded(), 0
+            self.close()
+            self._decoder = self._decoded()
         while self._position < stop:
             picture = next(self._decoder, None)
             if picture is None:
@@ -114,7 +127,13 @@ class VideoFile:
         for _ in missing:
             yield self._pixels(self._last)
 
-    def _decoded(self) -> Iterator[Any]:
+    def close(self) -> None:
+        """Let go of the file; the next picture is decoded from its beginning."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._decoder, self._position, self._last = None, 0, None
+
+    def _decoded(self) -> Generator[Any, None, None]:
         with self._checked(), self._av.open(self.name) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"

@@ -76,6 +76,8 @@ class Video:
             begin = frame - (int(ends[place]) - stretch.n_frames)
             orientation = self._orientations(turn)[order[place]]
             movie[done : done + n] = self._shown(stretch, orientation, np.arange(begin, begin + n))
+            if begin + n == stretch.n_frames:
+                stretch.footage.close()
             done += n
         return luminance(self._config, movie)
 
