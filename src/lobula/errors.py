@@ -28,6 +28,10 @@ class MissingInputError(LobulaError, FileNotFoundError):
     """A file or directory that a stage needs does not exist."""
 
 
+class MissingDependencyError(LobulaError, ImportError):
+    """A library of an extra is needed and not installed."""
+
+
 class StoreError(LobulaError, OSError):
     """A store is truncated, foreign or of an unknown version."""
 

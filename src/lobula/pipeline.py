@@ -21,7 +21,7 @@ from lobula.config import ExperimentConfig
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.data.run_dir import RunDir, combined_digest, content_digest
+from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
 from lobula.recovery import recover_circuit, recover_gnn
@@ -262,7 +262,7 @@ def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
 def _circuit_digest(config: ExperimentConfig) -> str:
     """Of the settings that make the recording, and of the content of files that they name."""
     named = content_digest(config.connectome.parameters, config.simulation.recording)
-    return combined_digest(config.digest(*SIMULATION_SECTIONS), named)
+    return combined_digest(config.digest(*SIMULATION_SECTIONS), named, listing_digest(config.stimulus.path))
 
 
 def _model_digest(config: ExperimentConfig, name: str) -> str:

@@ -11,7 +11,15 @@ from lobula.config import recipe_names
 from lobula.connectome import optic_lobe
 
 STAGES = ("run", "simulate", "train", "recover", "score", "report")
-OTHERS = (("info", "params"), ("info", "recipes"), ("info", "versions"), ("doctor",), ("bench",), ("data", "inspect"))
+OTHERS = (
+    ("info", "params"),
+    ("info", "recipes"),
+    ("info", "versions"),
+    ("doctor",),
+    ("bench",),
+    ("data", "inspect"),
+    ("data", "convert"),
+)
 
 
 @pytest.mark.parametrize("words", [*((stage,) for stage in STAGES), *OTHERS], ids=" ".join)

@@ -1,4 +1,4 @@
-"""`lobula data`: look into stores and array files."""
+"""`lobula data`: look into stores and array files, and convert those of earlier programs."""
 
 import json
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import numpy as np
 import typer
 import zarr
 
+from lobula.cli.convert import convert_command
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import EXIT_INPUT, say, session
 from lobula.cli.tables import plain_table, terminal
@@ -18,7 +19,11 @@ from lobula.data.run_dir import MANIFEST
 from lobula.data.zarr_format import read_chunk
 from lobula.errors import MissingInputError, StoreError
 
-data_app = typer.Typer(help="Look into recordings, truths, estimates and array files.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look into recordings, truths, estimates and array files; read those of earlier programs.",
+    no_args_is_help=True,
+)
+data_app.command("convert")(convert_command)
 DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="A .zarr store that lobula wrote, or .npz or .npy.")]
 
 

@@ -10,6 +10,7 @@ from lobula.config.experiment import ExperimentConfig, section_names
 from lobula.config.legacy import SECTIONS, translate
 from lobula.config.messages import nearest_name, unknown_field
 from lobula.config.space import known_paths
+from lobula.config.stimulus import FROM_FILES
 from lobula.config.yaml_format import dump_yaml, parse_yaml
 from lobula.errors import ConfigError
 
@@ -125,3 +126,15 @@ def _check_files(config: ExperimentConfig) -> None:
         raise ConfigError(f"connectome.parameters: got {parameters!r}, expected 'calibrated' or an existing file")
     if recording is not None and not recording.exists():
         raise ConfigError(f"simulation.recording: got '{recording}', expected an existing recording store")
+    _check_stimulus(config)
+
+
+def _check_stimulus(config: ExperimentConfig) -> None:
+    path, kinds = config.stimulus.path, {config.stimulus.kind}
+    if "mixed" in kinds:
+        kinds = set(config.stimulus.mixed_kinds)
+    from_files = sorted(kinds & set(FROM_FILES))
+    if path is None and from_files:
+        raise ConfigError(f"stimulus.path: not given, expected the files of kind {from_files[0]}; set stimulus.path")
+    if path is not None and not path.exists():
+        raise ConfigError(f"stimulus.path: got '{path}', expected an existing file or folder")

@@ -1,16 +1,52 @@
 """Config section `stimulus`: what the eye sees."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from lobula.config.base import Section, param
+from pydantic import AfterValidator, Field
 
-StimulusKind = Literal["dead_leaves", "flash", "moving_edge", "white_noise", "grey"]
+from lobula.config.base import Section, YamlPath, param
+
+SingleKind = Literal[
+    "dead_leaves",
+    "photos",
+    "video",
+    "flash",
+    "moving_edge",
+    "moving_bar",
+    "grating",
+    "flicker",
+    "white_noise",
+    "m_sequence",
+    "blue_noise",
+    "grey",
+    "blank",
+]
+StimulusKind = Literal[SingleKind, "mixed"]
+FROM_FILES = ("photos", "video")
+MADE_UP = ("dead_leaves", "flash", "moving_edge", "moving_bar", "grating", "flicker", "white_noise", "m_sequence")
+
+
+def _distinct(kinds: tuple[SingleKind, ...]) -> tuple[SingleKind, ...]:
+    if not kinds or len(set(kinds)) < len(kinds):
+        raise ValueError("expected one or more distinct kinds")
+    return kinds
+
+
+MixedKinds = Annotated[tuple[SingleKind, ...], Field(strict=False), AfterValidator(_distinct)]
 
 
 class StimulusConfig(Section):
     """What the eye sees. Fields that the chosen kind does not use are ignored."""
 
-    kind: StimulusKind = param("dead_leaves", "family of movies", role="block_only")
+    kind: StimulusKind = param(
+        "dead_leaves", "family of movies", role="block_only", search=(*MADE_UP, "blue_noise", "mixed")
+    )
+    path: YamlPath | None = param(
+        None, "footage of kind video (a folder of videos, DAVIS layout or files), or folder of images of kind photos"
+    )
+    mixed_kinds: MixedKinds = param(
+        ("dead_leaves", "flash", "moving_bar", "grating"), "families of kind mixed, one clip of each in turn"
+    )
     grey: float = param(0.5, "background luminance, also of the grey steady state", ge=0.0, le=1.0)
     contrast: float = param(1.0, "contrast around grey", ge=0.0, le=1.0, role="block_only")
     clip_frames: int = param(60, "frames per scene", unit="frames", ge=1)
@@ -21,6 +57,22 @@ class StimulusConfig(Section):
     pan_time: float = param(0.25, "correlation time of the pan velocity", unit="s", gt=0.0)
     rotation_speed: float = param(0.6, "standard deviation of the rotation", unit="rad/s", ge=0.0)
     zoom_speed: float = param(0.15, "standard deviation of the zoom rate", unit="1/s", ge=0.0)
+    video_rate: float | None = param(
+        None,
+        "pictures per second at which footage is shown; null: its own rate, 24 where there are only images",
+        unit="1/s",
+        gt=0.0,
+    )
+    split_by: Literal["video", "time"] = param(
+        "video", "'video': no video is in two splits; 'time' cuts every video, its scenes are then alike in all splits"
+    )
     flash_period: float = param(1.0, "one flash and one pause", unit="s", gt=0.0)
-    edge_speed: float = param(10.0, "speed of the moving edge", unit="columns/s", gt=0.0)
-    noise_hold: int = param(1, "frames that a white-noise value is held", unit="frames", ge=1)
+    edge_speed: float = param(10.0, "speed of the moving edge or bar", unit="columns/s", gt=0.0)
+    bar_width: float = param(2.0, "width of the moving bar", unit="columns", gt=0.0)
+    spatial_frequency: float = param(
+        0.1, "of the grating; 0 is a full-field sinusoid", unit="cycles/column", ge=0.0, le=0.5
+    )
+    temporal_frequency: float = param(1.0, "of the grating; 0 stands still", unit="Hz", ge=0.0)
+    noise_hold: int = param(1, "frames that a value of noise, flicker or m-sequence is held", unit="frames", ge=1)
+    tile_width: int = param(1, "width of a tile of m-sequence or blue noise", unit="columns", ge=1)
+    m_sequence_order: int = param(12, "order n of the m-sequence, which repeats after 2^n - 1 values", ge=2, le=14)

@@ -1,7 +1,7 @@
 """Recordings, wiring, run directories: everything that an estimator may see."""
 
 from lobula.data.recording import Recording
-from lobula.data.run_dir import RunDir, Stage, combined_digest, content_digest
+from lobula.data.run_dir import RunDir, Stage, combined_digest, content_digest, listing_digest
 from lobula.data.series import NeuronTimeSeries
 from lobula.data.split import Block, Split, TargetKind
 from lobula.data.state import NeuronState
@@ -23,5 +23,6 @@ __all__ = [
     "Wiring",
     "combined_digest",
     "content_digest",
+    "listing_digest",
     "streams",
 ]

@@ -125,7 +125,7 @@ class Recording:
         if not np.isfinite(dt) or dt <= 0:
             raise ConfigError(f"dt: got {dt}, expected seconds > 0")
         parts = {}
-        for name, (low, high) in _boundaries(len(voltage), splits).items():
+        for name, (low, high) in boundaries(len(voltage), splits).items():
             chunk = min(CHUNK_FRAMES, max(high - low, 1))
             fields = {f: ArrayField(a[low:high], f"{name}/{f}", low, chunk) for f, a in arrays.items()}
             parts[name] = Split(name, fields, high - low, high - low, float(dt))
@@ -170,7 +170,13 @@ def _check_arrays(arrays: Mapping[str, np.ndarray], wiring: Wiring) -> None:
             raise ShapeError(f"{name}: got dtype {array.dtype}, expected real numbers")
 
 
-def _boundaries(n_frames: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
+def boundaries(n_frames: int, shares: tuple[float, float, float]) -> dict[str, tuple[int, int]]:
+    """First frame and one past the last of train, validation and test; a split without a share is left out.
+
+    Raises:
+        ConfigError: if the shares are not valid.
+        ShapeError: if a split gets fewer than two frames.
+    """
     if len(shares) != len(SPLITS) or min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ConfigError(f"splits: got {shares}, expected three shares >= 0 (train > 0) that add up to 1")
     edges = [0, *np.round(np.cumsum(shares) * n_frames).astype(int).tolist()]

@@ -275,6 +275,17 @@ def content_digest(*paths: str | Path | None) -> str:
     return digest.hexdigest()
 
 
+def listing_digest(path: str | Path | None) -> str:
+    """Digest of a file or of everything in a folder: names, sizes and times of last change; for many large files."""
+    digest = hashlib.sha256()
+    root = Path(path) if path is not None else None
+    files = [] if root is None else [root] if root.is_file() else sorted(f for f in root.rglob("*") if f.is_file())
+    for file in files:
+        facts = file.stat()
+        digest.update(f"{file.relative_to(root) if root else ''} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 

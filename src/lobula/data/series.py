@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lobula.data.legacy import LegacyStore, find_stores
 from lobula.data.recording import Recording
 from lobula.data.state import DYNAMIC_FIELDS, STATIC_FIELDS, NeuronState
 from lobula.errors import ConfigError, MissingInputError, ShapeError
@@ -94,27 +95,29 @@ class NeuronTimeSeries:
         start: int = 0,
         stop: int | None = None,
     ) -> "NeuronTimeSeries":
-        """Load some fields of a recording store; nothing else is read.
+        """Load some fields of a recording store, or of a store in one of the old layouts; nothing else is read.
 
         Args:
-            path: recording store.
+            path: recording store; or an old store, see `lobula.data.legacy`: it is recognised by what is there.
             fields: dynamic fields; "stimulus" is spread from columns to neurons. `index` and, if the recording has
-                them, `pos` (the hexagonal coordinates u, v) come along.
-            split: train, validation or test.
+                them, `pos` (of our stores the hexagonal coordinates u, v) come along, and of old stores all static
+                fields.
+            split: train, validation or test; an old store that is not split is read as it is.
             start: first frame.
             stop: one past the last frame; default is the end of the split.
 
         Raises:
             ConfigError: if a field's name is unknown.
-            MissingInputError: if the recording does not hold a field.
+            MissingInputError: if the recording does not hold a field or a split.
         """
+        fields = _checked_fields(fields)
+        if old := find_stores(path):
+            return cls._load_old(old, fields, split, start, stop)
         recording = Recording.open(path)
         part = recording[split]
         stop = part.n_frames if stop is None else stop
         dynamic = {}
         for name in fields:
-            if name not in DYNAMIC_FIELDS:
-                raise ConfigError(f"fields: got {name!r}, expected some of {', '.join(DYNAMIC_FIELDS)}")
             if name not in part.fields:
                 raise MissingInputError(f"{path}: {split} holds {', '.join(part.fields)}, but no {name}")
             values = part.window(name, start, stop)
@@ -123,7 +126,21 @@ class NeuronTimeSeries:
         if {"u", "v"} <= set(recording.static):
             pos = np.stack([recording.static["u"], recording.static["v"]], axis=1)
             static["pos"] = torch.from_numpy(pos.astype(np.float32))
+        elif "pos" in recording.static:
+            static["pos"] = torch.from_numpy(recording.static["pos"].astype(np.float32))
         return cls(**static, **dynamic)
+
+    @classmethod
+    def _load_old(
+        cls, stores: dict[str, Path], fields: tuple[str, ...], split: str, start: int, stop: int | None
+    ) -> "NeuronTimeSeries":
+        path = stores.get("", stores.get(split))
+        if path is None:
+            raise MissingInputError(f"no split {split!r} beside {stores['train']}, expected one of {', '.join(stores)}")
+        store = LegacyStore(path)
+        static = {"index": np.arange(store.n_neurons), **store.static}
+        dynamic = {name: store.window(name, start, stop) for name in fields}
+        return cls(**{name: torch.from_numpy(values) for name, values in {**static, **dynamic}.items()})
 
     @property
     def n_frames(self) -> int:
@@ -186,3 +203,11 @@ class NeuronTimeSeries:
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "NeuronTimeSeries":
         known = self._known(field.name for field in fields(self))
         return replace(self, **{name: change(value) for name, value in known.items()})
+
+
+def _checked_fields(names: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(names)
+    for name in names:
+        if name not in DYNAMIC_FIELDS:
+            raise ConfigError(f"fields: got {name!r}, expected some of {', '.join(DYNAMIC_FIELDS)}")
+    return names

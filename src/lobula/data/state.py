@@ -14,8 +14,8 @@ STATIC_FIELDS = ("index", "pos", "group_type", "neuron_type")
 DYNAMIC_FIELDS = ("voltage", "stimulus", "calcium", "fluorescence", "noise")
 
 # The one place that knows the packed layout of old files: columns of an (N, 9) array
-_PACKED_WIDTH = 9
-_PACKED_SCALARS = {
+PACKED_WIDTH = 9
+PACKED_SCALARS = {
     "index": 0,
     "voltage": 3,
     "stimulus": 4,
@@ -24,7 +24,7 @@ _PACKED_SCALARS = {
     "calcium": 7,
     "fluorescence": 8,
 }
-_PACKED_POS = slice(1, 3)
+PACKED_POS = slice(1, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +76,11 @@ class NeuronState:
             ShapeError: if there are not nine columns.
         """
         packed = np.asarray(packed)
-        if packed.ndim != 2 or packed.shape[1] != _PACKED_WIDTH:
-            raise ShapeError(f"packed state: got shape {packed.shape}, expected (n_neurons, {_PACKED_WIDTH})")
-        columns = {name: torch.from_numpy(packed[:, column].copy()) for name, column in _PACKED_SCALARS.items()}
+        if packed.ndim != 2 or packed.shape[1] != PACKED_WIDTH:
+            raise ShapeError(f"packed state: got shape {packed.shape}, expected (n_neurons, {PACKED_WIDTH})")
+        columns = {name: torch.from_numpy(packed[:, column].copy()) for name, column in PACKED_SCALARS.items()}
         named = {name: column.long() if name in STATIC_FIELDS else column.float() for name, column in columns.items()}
-        return cls(pos=torch.from_numpy(packed[:, _PACKED_POS].copy()).float(), **named)
+        return cls(pos=torch.from_numpy(packed[:, PACKED_POS].copy()).float(), **named)
 
     def to_packed(self) -> Float[Tensor, "neuron 9"]:
         """The packed layout of old files; fields that are not known become 0, noise has no column.
@@ -88,13 +88,13 @@ class NeuronState:
         Returns:
             (N, 9) float32.
         """
-        packed = torch.zeros(self.n_neurons, _PACKED_WIDTH)
-        for name, column in _PACKED_SCALARS.items():
+        packed = torch.zeros(self.n_neurons, PACKED_WIDTH)
+        for name, column in PACKED_SCALARS.items():
             value = getattr(self, name)
             if value is not None:
                 packed[:, column] = value.float()
         if self.pos is not None:
-            packed[:, _PACKED_POS] = self.pos
+            packed[:, PACKED_POS] = self.pos
         return packed
 
     @property

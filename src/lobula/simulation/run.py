@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lobula.config import ExperimentConfig
 from lobula.connectome import Connectome, optic_lobe
-from lobula.data import RecordingWriter, Streams, combined_digest
+from lobula.data import RecordingWriter, Streams, combined_digest, listing_digest
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.errors import ConfigError
 from lobula.simulation.ahead import ahead
@@ -152,12 +152,13 @@ class Simulator:
 
     @property
     def digest(self) -> str:
-        """Digest of everything that decides the recording, the circuit's numbers included."""
+        """Digest of everything that decides the recording, the circuit's numbers and the stimulus's files included."""
         values = hashlib.sha256()
         for array in (self.connectome.weight, self.connectome.tau, self.connectome.v_rest):
             values.update(np.ascontiguousarray(array).tobytes())
         settings = self.config.digest("connectome", "stimulus", "simulation", exclude=("simulation.recording",))
-        return combined_digest(settings, values.hexdigest(), f"version {VERSION}, chunks of {self.chunk_frames}")
+        version = f"version {VERSION}, chunks of {self.chunk_frames}"
+        return combined_digest(settings, values.hexdigest(), version, listing_digest(self.config.stimulus.path))
 
     @property
     def in_trials(self) -> tuple[str, ...]:

@@ -1,11 +1,35 @@
 """What a stimulus is: clips that each come from their own random stream, so that any frame can be made on its own."""
 
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from lobula.config.stimulus import StimulusConfig
 from lobula.data.streams import Streams
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which movie of a family: the split that it is for, and where its randomness comes from.
+
+    Attributes:
+        streams: random streams of the root seed.
+        split: name of the split; families that show files give every split files of its own.
+        keys: names that set apart several movies of one split.
+    """
+
+    streams: Streams
+    split: str
+    keys: tuple[str, ...] = ()
+
+    def generator(self, *keys: str | int) -> np.random.Generator:
+        """A fresh generator at the start of the stream that the keys name."""
+        return self.streams.generator("stimulus", self.split, *self.keys, *keys)
+
+    def within(self, key: str) -> "Scope":
+        """The scope of one of several movies."""
+        return replace(self, keys=(*self.keys, key))
 
 
 class ClipSource(Protocol):
@@ -42,14 +66,12 @@ class Stimulus:
 
     Args:
         source: makes the clips.
-        seed: root seed.
-        split: name of the split.
+        scope: split and random streams.
     """
 
-    def __init__(self, source: ClipSource, seed: int, split: str) -> None:
+    def __init__(self, source: ClipSource, scope: Scope) -> None:
         self._source = source
-        self._streams = Streams(seed)
-        self._split = split
+        self._scope = scope
         self._last: tuple[int, np.ndarray] | None = None
 
     @property
@@ -73,7 +95,7 @@ class Stimulus:
 
     def _clip(self, index: int) -> np.ndarray:
         if self._last is None or self._last[0] != index:  # consecutive calls meet in the middle of a clip
-            self._last = (index, self._source.clip(index, self._streams.generator("stimulus", self._split, index)))
+            self._last = (index, self._source.clip(index, self._scope.generator(index)))
         return self._last[1]
 
 

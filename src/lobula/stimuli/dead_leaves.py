@@ -5,13 +5,12 @@ import numpy as np
 from lobula.config.stimulus import StimulusConfig
 from lobula.errors import ConfigError
 from lobula.stimuli.base import luminance
-from lobula.stimuli.hexeye import BOX, column_centres, hexagonal_symmetries
+from lobula.stimuli.gaze import Gaze
 
 COVERAGE = 5.0  # mean number of leaves over a point; exp(-5) of the scene shows the background
 GREY_SHAPE = 0.85  # leaves have Beta(a, a) greys; chosen for the contrast of real footage
 MIN_ASPECT = 0.5  # of a leaf's axes
 MAX_LEAVES = 2_000_000  # a scene of this size takes seconds and some 100 MB
-PROBES = np.arange(-(BOX // 2), BOX // 2 + 1, 2)  # pixels probed per axis of a box; leaves are far larger than the gaps
 
 
 class DeadLeaves:
@@ -39,17 +38,12 @@ class DeadLeaves:
                 f"{config.leaf_radius_min} px"
             )
         self._config = config
-        self._dt = dt
-        self._symmetries = hexagonal_symmetries(columns)
-        probe = np.stack(np.meshgrid(PROBES, PROBES, indexing="ij"), axis=-1).reshape(-1, 2)
-        centres = column_centres(columns)
-        self._pixels = (centres[None] + probe[:, None]).astype(np.float32)  # (49, H, 2), y then x
-        self._reach = float(np.linalg.norm(self._pixels, axis=2).max())
+        self._gaze = Gaze(config, columns, dt)
 
     @property
     def n_columns(self) -> int:
         """Number of columns H."""
-        return self._pixels.shape[1]
+        return self._gaze.n_columns
 
     @property
     def clip_frames(self) -> int:
@@ -58,28 +52,11 @@ class DeadLeaves:
 
     def clip(self, index: int, generator: np.random.Generator) -> np.ndarray:
         """(clip_frames, H) float32 luminance of one scene; `index` does not matter beside the generator."""
-        centre, turn = self._path(generator)
-        reach = self._reach * np.abs(turn)
-        origin = np.floor((centre - reach[:, None]).min(axis=0))
-        size = np.ceil((centre + reach[:, None]).max(axis=0) - origin).astype(int) + 1
+        centre, turn = self._gaze.path(generator)
+        origin, size = self._gaze.field_of_view(centre, turn)
         scene = self._paint(size, generator)
-        order = self._symmetries[generator.integers(len(self._symmetries))]
-        return luminance(self._config, self._look(scene, centre - origin, turn)[:, order])
-
-    def _path(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The eye's centre (T, 2) [px] and its turn and zoom as one complex number (T,)."""
-        config, n = self._config, self.clip_frames
-        kept = np.exp(-self._dt / config.pan_time)
-        kicks = generator.standard_normal((n, 2))
-        kicks[1:] *= np.sqrt(1 - kept**2)
-        velocity = np.empty((n, 2))
-        velocity[0] = kicks[0]
-        for t in range(1, n):
-            velocity[t] = kept * velocity[t - 1] + kicks[t]
-        centre = np.cumsum(config.pan_speed * velocity, axis=0) * self._dt
-        time = (np.arange(n) - (n - 1) / 2) * self._dt  # the zoom is 1 on average
-        rotation, zoom = generator.standard_normal(2) * (config.rotation_speed, config.zoom_speed)
-        return centre, np.exp((zoom + 1j * rotation) * time)
+        order = self._gaze.symmetries[generator.integers(len(self._gaze.symmetries))]
+        return luminance(self._config, self._gaze.look(scene, centre - origin, turn)[:, order])
 
     def _paint(self, size: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """(height, width) float32 scene, painted from the back to the front."""
@@ -118,18 +95,6 @@ class DeadLeaves:
         centre = generator.random((n_leaves, 2)) * (size + 2 * high) - high
         near = ((centre > -radius[:, None]) & (centre < size + radius[:, None])).all(axis=1)
         return radius[near], centre[near]
-
-    def _look(self, scene: np.ndarray, centre: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """(T, H) float32 box averages of the scene seen from every pose."""
-        flat, width = scene.ravel(), scene.shape[1]
-        y, x = self._pixels[..., 0], self._pixels[..., 1]
-        movie = np.empty((len(centre), self.n_columns), dtype=np.float32)
-        for t in range(len(centre)):
-            cos, sin = np.float32(turn[t].real), np.float32(turn[t].imag)
-            rows = (cos * y - sin * x + np.float32(centre[t, 0])).astype(np.int32)
-            cols = (sin * y + cos * x + np.float32(centre[t, 1])).astype(np.int32)
-            movie[t] = flat[rows * width + cols].mean(axis=0)
-        return movie
 
 
 def _moment(low: float, high: float, power: float) -> float:
