@@ -26,7 +26,16 @@ from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
 from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
-from lobula.scoring import choose_rollouts, make_probe, score_ceiling, score_estimates, score_prediction
+from lobula.scoring import (
+    choose_rollouts,
+    make_probe,
+    score_ceiling,
+    score_estimates,
+    score_prediction,
+    size_table,
+    type_table,
+    write_tables,
+)
 from lobula.simulation.run import simulate as simulate_recording
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
@@ -223,8 +232,11 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
         estimates = Estimates.load(directory / "estimates" / f"{name}.zarr")
         known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
         scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
-        scores[name]["prediction"], drawn = score_prediction(estimates, recording, rollouts, config.training.target)
+        prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target)
+        scores[name]["prediction"] = prediction
         traces |= drawn
+        tables = {"by-type": type_table(estimates, truth), "by-weight": size_table(estimates, truth)} if truth else {}
+        write_tables(directory / "scores", name, {**tables, "by-horizon": horizon})
     atomic_write_json(directory / "scores.json", scores)
     atomic_write_bytes(directory / "traces.npz", _npz(traces))
 

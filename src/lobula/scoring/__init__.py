@@ -1,6 +1,17 @@
 """Scoring against the truth: the only room that holds both."""
 
+from lobula.scoring.details import size_table, type_table, write_tables
 from lobula.scoring.probe import make_probe
 from lobula.scoring.run import Ceiling, choose_rollouts, score_ceiling, score_estimates, score_prediction
 
-__all__ = ["Ceiling", "choose_rollouts", "make_probe", "score_ceiling", "score_estimates", "score_prediction"]
+__all__ = [
+    "Ceiling",
+    "choose_rollouts",
+    "make_probe",
+    "score_ceiling",
+    "score_estimates",
+    "score_prediction",
+    "size_table",
+    "type_table",
+    "write_tables",
+]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.metrics import cluster_scores, compare, compare_weights, summary
+from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary
 from lobula.recovery.gauge import sample_voltage, shared_gauge
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
 from lobula.regression import fit_circuit
@@ -69,6 +70,9 @@ def score_estimates(
         "tau": compare(circuit.tau, neurons["tau"].to_numpy(), threshold),
         "v_rest": compare(rest_in_gauge(truth), neurons["v_rest"].to_numpy(), threshold),
         "cell_types": types,
+        "dale": dale_scores(
+            circuit.weight, estimates.edges["weight"].to_numpy(), circuit.wiring.pre, circuit.n_neurons
+        ),
     }
 
 
@@ -98,9 +102,9 @@ def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
 
 def score_prediction(
     estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """One-step and rollout prediction on held-out frames; also the traces to draw: (S, M) and the error per step
-    (S,)."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray], pd.DataFrame]:
+    """One-step and rollout prediction on held-out frames; the traces to draw, (S, M), and the error per step (S,); the
+    agreement step by step."""
     split, wiring = recording["test"], recording.wiring
     last = min(2000, split.n_targets(target))
     parts = []
@@ -118,4 +122,5 @@ def score_prediction(
     scores |= {"rollout_steps": int(true.shape[1]), "n_rollouts": int(true.shape[0]), "n_frames_one_step": int(last)}
     name = estimates.method
     error = np.sqrt(np.mean((true.astype(np.float64) - predicted) ** 2, axis=(0, 2)))
-    return scores, {name: predicted[0][:, rollouts.neurons], f"rollout_error_{name}": error}
+    horizon = horizon_scores(rollouts.true[:, 0], true, predicted, recording.dt)
+    return scores, {name: predicted[0][:, rollouts.neurons], f"rollout_error_{name}": error}, horizon
