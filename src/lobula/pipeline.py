@@ -247,7 +247,7 @@ def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: 
     with directory.stage("report", digest, force, ["report/index.html"]) as stage:
         if not stage.is_done:
             with _bar("report", progress) as bar:
-                from lobula.report import make_report  # matplotlib: a second that only this stage pays
+                from lobula.report.run import make_report  # matplotlib: a second that only this stage pays
 
                 bar.show(0, 1, "figures")
                 make_report(directory)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lobula.report import make_report
+from lobula.report.run import make_report
 from support.synthetic_run import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")

@@ -13,13 +13,13 @@ import pytest
 from lobula.data.estimates import Estimates
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
-from lobula.report import make_report
 from lobula.report import run as report_run
 from lobula.report.circuit_sections import true_weights
 from lobula.report.exhibits import Exhibit
 from lobula.report.files import Picture
 from lobula.report.function_section import gauged_curve, learned_updates, true_message
 from lobula.report.inputs import load_inputs, positions
+from lobula.report.run import make_report
 from lobula.report.summary import facts, sentences, warnings
 from lobula.report.tables import duration, number, prediction_table, score_table, type_table
 from support.synthetic_run import make_run

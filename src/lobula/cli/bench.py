@@ -16,7 +16,6 @@ from lobula.cli.session import session
 from lobula.cli.tables import plain_table, size, terminal
 from lobula.data.atomic import atomic_write_bytes, atomic_write_text
 from lobula.errors import ConfigError
-from lobula.figures import LIGHT, cost_curves
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[ROW]...", help=f"{', '.join(ROWS)}, all.", show_default="step")
@@ -80,6 +79,8 @@ def draw_cost(rows: list[dict[str, Any]], path: Path) -> None:
     measured = [row for row in rows if row["row"] == "scale"]
     if measured:
         seconds = {row["name"].removeprefix("scale: "): row["facts"]["seconds"] for row in measured}
+        from lobula.figures import LIGHT, cost_curves  # matplotlib takes a second to import
+
         figure, _ = cost_curves(measured[0]["facts"]["edges"], seconds, LIGHT)
         atomic_write_bytes(path, LIGHT.save(figure, "png"))
 

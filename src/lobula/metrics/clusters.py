@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 
 def cluster_scores(true: np.ndarray, cluster: np.ndarray, seed: int = 0) -> dict[str, float]:
@@ -13,6 +12,11 @@ def cluster_scores(true: np.ndarray, cluster: np.ndarray, seed: int = 0) -> dict
         cluster: (N,) cluster labels.
         seed: of the shuffle.
     """
+    from sklearn.metrics import (
+        adjusted_rand_score,
+        normalized_mutual_info_score,
+    )  # scikit-learn takes two seconds to import
+
     shuffled = np.random.default_rng(seed).permutation(cluster)
     return {
         "accuracy": hungarian_accuracy(true, cluster),

@@ -12,10 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
-from sklearn.mixture import GaussianMixture
-from sklearn.preprocessing import QuantileTransformer
 
 from lobula.data.wiring import Wiring
 
@@ -62,12 +58,16 @@ def find_cell_types(wiring: Wiring, features: np.ndarray, weight: np.ndarray, n_
     if n_types is None:
         n_types, stability = most_stable(features, matrix, everyone)
     labels, seen = relational_mixture(features, matrix, n_types, everyone[:MOST_NEURONS], seed=0)
+    from sklearn.cluster import KMeans  # scikit-learn takes two seconds to import
+
     plain = KMeans(n_types, n_init=3, random_state=0).fit_predict(seen).astype(np.int64)
     return CellTypes(labels, plain, n_types, stability)
 
 
 def most_stable(features: np.ndarray, matrix: scipy.sparse.csr_matrix, order: np.ndarray) -> tuple[int, float]:
     """Number of clusters on which two disjoint halves of the neurons agree most, and their agreement."""
+    from sklearn.metrics import adjusted_rand_score
+
     middle = len(order) // 2
     halves = order[:middle][:MOST_NEURONS], order[middle:][:MOST_NEURONS]
     best, agreement, most = 1, 0.0, 0.0
@@ -98,6 +98,8 @@ def relational_mixture(
 
 def mixture_labels(features: np.ndarray, n_types: int, sample: np.ndarray, seed: int) -> np.ndarray:
     """(N,) labels of a mixture of Gaussians with diagonal covariances, fitted to a sample."""
+    from sklearn.mixture import GaussianMixture
+
     mixture = GaussianMixture(n_types, covariance_type="diag", reg_covar=1e-3, random_state=seed, max_iter=60, tol=1e-2)
     return mixture.fit(features[sample]).predict(features).astype(np.int64)
 
@@ -128,5 +130,7 @@ def neuron_features(
     known = np.isfinite(features)
     middle = np.array([np.median(x[k]) if k.any() else 0.0 for x, k in zip(features.T, known.T, strict=True)])
     features = np.where(known, features, middle)
+    from sklearn.preprocessing import QuantileTransformer
+
     normal = QuantileTransformer(n_quantiles=min(1000, len(features)), output_distribution="normal", random_state=0)
     return normal.fit_transform(features)

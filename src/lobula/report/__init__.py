@@ -1,5 +1,4 @@
-"""The report of a run: one HTML page that works offline, with its figures and tables beside it."""
+"""The report of a run: one HTML page that works offline, with its figures and tables beside it.
 
-from lobula.report.run import make_report
-
-__all__ = ["make_report"]
+`run.make_report` makes it. It is not re-exported: tables are needed where figures, and matplotlib, are not.
+"""

@@ -4,8 +4,6 @@ import logging
 
 import numpy as np
 import torch
-from sklearn.cluster import DBSCAN, KMeans
-from sklearn.mixture import GaussianMixture
 
 from lobula.config.training import TrainingConfig
 from lobula.models.circuit_gnn import CircuitGNN
@@ -40,6 +38,9 @@ def cluster_and_replace(model: CircuitGNN, settings: TrainingConfig, seed: int) 
 
 
 def _labels(points: np.ndarray, settings: TrainingConfig, seed: int) -> np.ndarray:
+    from sklearn.cluster import DBSCAN, KMeans  # scikit-learn takes two seconds to import
+    from sklearn.mixture import GaussianMixture
+
     n = min(settings.n_clusters, len(np.unique(points, axis=0)))
     if settings.cluster_method == "kmeans":
         return KMeans(n, n_init=3, random_state=seed).fit_predict(points)
