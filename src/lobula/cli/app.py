@@ -8,6 +8,7 @@ from lobula.cli.bench import bench
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
+from lobula.cli.run import run
 from lobula.cli.session import EXIT_INPUT, say
 from lobula.cli.stages import STAGES, stage_command
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for _stage in STAGES:
-    app.command(_stage.name, help=_stage.help)(stage_command(_stage))
+    app.command(_stage.name, help=_stage.help)(run if _stage.name == "run" else stage_command(_stage))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
 app.command("bench")(bench)
