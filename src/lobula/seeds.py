@@ -10,12 +10,12 @@ from lobula import pipeline
 from lobula.config import ExperimentConfig
 from lobula.data.run_dir import MANIFEST
 from lobula.errors import ConfigError, DivergedError, StoreError
+from lobula.report.reference import SEED_FIELDS
 from lobula.report.seed_table import SeedScores
 from lobula.report.tables import duration
 
 logger = logging.getLogger(__name__)
 
-SEED_FIELDS = ("simulation.seed", "training.seed")
 MOST_SEEDS = 1000
 Stages = Callable[[ExperimentConfig, Path, bool, bool], object]
 """(config, run directory, force, progress): what is done for one seed."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from lobula.cli.bench import bench
+from lobula.cli.check import check_command
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
@@ -26,6 +27,7 @@ for _stage in STAGES:
     app.command(_stage.name, help=_stage.help)(run if _stage.name == "run" else stage_command(_stage))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
+app.command("check")(check_command)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
 
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after `lobula`; default is what the shell gave.
 
     Returns:
-        Exit status: 0 done, 2 something is wrong with the input, 130 interrupted, 1 a fault of lobula's own.
+        Exit status: 0 done, 2 something is wrong with the input, 130 interrupted, 1 a fault of lobula's own or, of
+        `lobula check`, figures that got worse.
     """
     try:
         status = app(args=arguments, prog_name="lobula", standalone_mode=False)

@@ -26,6 +26,7 @@ from lobula.cli.session import session
 from lobula.cli.stages import STAGES, perform, shows_progress
 from lobula.cli.tables import plain_table, plan_table, terminal
 from lobula.errors import ConfigError, DivergedError
+from lobula.report.reference import SEED_FIELDS
 from lobula.report.seed_table import HEADINGS, JSON_NAME, MARKDOWN_NAME
 from lobula.seeds import parse_seeds, run_seeds, seed_config
 from lobula.training.distributed import process_count
@@ -62,8 +63,8 @@ def run(
     with session(debug, quiet, verbose):
         if seed is not None:
             raise ConfigError("--seed and --seeds: got both, expected one of them")
-        if process_count() > 1:
-            raise ConfigError("--seeds: got several processes (torchrun), expected one; start the seeds one by one")
+        refuse_several_processes("--seeds")
+        _refuse_seed_fields(overrides or [])
         chosen = parse_seeds(seeds)
         experiment = resolve_seeds(recipe, overrides, out)
         if dry_run:
@@ -78,6 +79,18 @@ def resolve_seeds(
     """The experiment of a command over seeds; its default folder is runs/NAME with a suffix."""
     experiment = resolve(recipe, overrides or (), out, None)
     return experiment if out is not None else Experiment(experiment.config, RUNS / f"{experiment.config.name}{suffix}")
+
+
+def refuse_several_processes(what: str) -> None:
+    """Raises ConfigError under torchrun: several runs, one after the other, are for one process."""
+    if process_count() > 1:
+        raise ConfigError(f"{what}: got several processes (torchrun), expected one; start the seeds one by one")
+
+
+def _refuse_seed_fields(overrides: list[str]) -> None:
+    named = [path for path in (override.partition("=")[0].strip() for override in overrides) if path in SEED_FIELDS]
+    if named:
+        raise ConfigError(f"--set {named[0]}: got it beside --seeds, which sets it; expected one of them")
 
 
 def _run(experiment: Experiment, seeds: tuple[int, ...], force: bool, progress: bool, as_json: bool) -> None:

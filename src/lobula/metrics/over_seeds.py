@@ -91,7 +91,7 @@ def difference(first: Mapping[Hashable, float], second: Mapping[Hashable, float]
     if len(shared) >= 2:
         a, b = (np.array([group[seed] for seed in shared]) for group in (first, second))
         d = b - a
-        half = _half_width(float(d.std(ddof=1)) / len(d) ** 0.5, len(d) - 1)
+        half: float | None = _half_width(float(d.std(ddof=1)) / len(d) ** 0.5, len(d) - 1)
         method = "paired by seed, t interval"
     else:
         if shared and min(len(first), len(second)) == 1:  # the one seed that both have
