@@ -21,6 +21,7 @@ class Quantity:
         better: direction.
         floor: change below which nobody should worry, in units of the figure.
         relative_floor: the same as a share of the figure.
+        repeats: whether a seed gives it again up to rounding, so that the spread over seeds excuses nothing.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Quantity:
     better: Direction
     floor: float = 0.005
     relative_floor: float = 0.0
+    repeats: bool = False
 
     def of(self, scores: Mapping[str, Any]) -> float | None:
         """The figure in the scores of a rung; None if it is not there, or not a finite number."""
@@ -39,8 +41,8 @@ class Quantity:
         return float(value)
 
     def tolerance(self, median: float, sd: float) -> float:
-        """Change that a check lets pass: 3 sd over seeds, and no less than the floors."""
-        return max(3.0 * sd, self.floor, self.relative_floor * abs(median))
+        """Change that a check lets pass: 3 sd over seeds, and no less than the floors; the floors if it repeats."""
+        return max(0.0 if self.repeats else 3.0 * sd, self.floor, self.relative_floor * abs(median))
 
 
 QUANTITIES = (

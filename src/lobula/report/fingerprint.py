@@ -19,7 +19,7 @@ from lobula.config import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
-from lobula.metrics import QUANTITIES, Quantity, rungs_of
+from lobula.metrics import QUANTITIES, Direction, Quantity, rungs_of
 from lobula.training import new_model
 
 _LOSSES = ("loss", "prediction", "validation")
@@ -30,6 +30,9 @@ _ESTIMATES = (
     Quantity("tau_median", "median tau [s]", "same", 0.0, 0.05),
     Quantity("v_rest_median", "median V_rest", "same", 0.01, 0.05),
     Quantity("message_rms", "size of the message curve", "same", 0.0, 0.05),
+    Quantity("residual_std", "median residual", "lower", 0.0, 0.01),
+    Quantity("residual_std_driven", "median residual of neurons with external input", "lower", 0.0, 0.01),
+    Quantity("input_gain", "median gain q tau of the external input", "same", 0.0, 0.02),
 )
 _EMBEDDING = (
     Quantity("change", "median distance of a neuron's embedding from its start", "same", 0.005, 0.1),
@@ -81,7 +84,10 @@ def score_figures(path: Path) -> Iterable[Figure]:
 
 
 def training_figures(path: Path) -> Iterable[Figure]:
-    """Loss, its parts and validation at fixed steps: first, middle and last row of the first phase, last of others."""
+    """Loss, its parts and validation at fixed steps: first, middle and last row of the first phase, last of others.
+
+    The first row repeats from one machine to the next; later ones depend on every rounding before them.
+    """
     if not path.is_file():
         raise MissingInputError(f"{path}: does not exist, expected the log of a training; run the train stage again")
     with path.open(newline="") as file:
@@ -98,20 +104,26 @@ def training_figures(path: Path) -> Iterable[Figure]:
                     is_loss = name in _LOSSES
                     floors = (0.0, 0.05) if is_loss else (1e-4, 0.1)
                     key = f"gnn.train.{name}@{row['iteration']}"
-                    yield Figure(Quantity(key, label, "lower" if is_loss else "same", *floors), float(text))
+                    better: Direction = "lower" if is_loss else "same"
+                    yield Figure(Quantity(key, label, better, *floors, repeats=row is rows[0]), float(text))
 
 
 def estimate_figures(run: Path, config: ExperimentConfig) -> Iterable[Figure]:
     """Sizes of what every rung recovered, for example "ridge.estimates.tau_median"; no truth needed."""
     for rung in config.training.estimators:
         estimates = Estimates.load(run / "estimates" / f"{rung}.zarr")
-        weight, neurons = _finite(estimates.edges["weight"].to_numpy()), estimates.neurons
+        weight, column = _finite(estimates.edges["weight"].to_numpy()), estimates.wiring.stimulus_column
+        tau, v_rest, residual = (estimates.neurons[name].to_numpy() for name in ("tau", "v_rest", "residual_std"))
+        driven = np.zeros(len(tau), dtype=bool) if column is None else column >= 0
         values = (
             weight.mean(),
             np.abs(weight).mean(),
-            np.median(_finite(neurons["tau"].to_numpy())),
-            np.median(_finite(neurons["v_rest"].to_numpy())),
+            np.median(_finite(tau)),
+            np.median(_finite(v_rest)),
             np.sqrt(np.mean(np.square(_finite(estimates.curve_message)))),
+            np.median(_finite(residual)),
+            np.median(_finite(residual[driven])),
+            np.median(_finite((estimates.dynamics["q"] * tau)[driven])),
         )
         for quantity, value in zip(_ESTIMATES, values, strict=True):
             yield Figure(_named(quantity, f"{rung}.estimates"), float(value))

@@ -20,7 +20,7 @@ from lobula.report.fingerprint import Figure
 FORMAT, VERSION = "lobula-reference", 1
 RULE = (
     "tolerance = max(3 x sd over seeds, floor of the metric, relative floor of the metric x |median|); with one seed "
-    "the floors alone. A check compares medians over the seeds that it and this file share. better: higher, lower, one "
+    "the floors alone, and so for what a seed gives again up to rounding (repeats). A check compares medians over the seeds that it and this file share. better: higher, lower, one "
     "(nearer to 1), same (any change is worse)."
 )
 SEED_FIELDS = ("simulation.seed", "training.seed")
@@ -35,18 +35,20 @@ class Known:
         better: direction.
         median: over all seeds of the reference.
         tolerance: change that passes.
+        repeats: whether it can be compared for the seeds of the reference only.
         values: by seed.
     """
 
     better: str
     median: float
     tolerance: float
+    repeats: bool
     values: dict[int, float]
 
-    def at(self, seeds: Sequence[int]) -> float:
-        """Median over some seeds; over all if the reference lacks one of them."""
+    def at(self, seeds: Sequence[int]) -> float | None:
+        """Median over some seeds. If the reference lacks one: over its own, or None for a metric that repeats."""
         if any(seed not in self.values for seed in seeds):
-            return self.median
+            return None if self.repeats else self.median
         return float(np.median([self.values[seed] for seed in seeds]))
 
 
@@ -107,7 +109,7 @@ class Reference:
             if (content["format"], content["version"]) != (FORMAT, VERSION):
                 raise ValueError(f"format {content['format']} {content['version']}")
             metrics = {
-                name: Known(m["better"], m["median"], m["tolerance"], {int(s): v for s, v in m["values"].items()})
+                name: Known(**m | {"values": {int(seed): value for seed, value in m["values"].items()}})
                 for name, m in content["metrics"].items()
             }
             facts = {key: content[key] for key in ("recipe", "config_digest", "code", "versions", "machine")}
@@ -163,7 +165,8 @@ def _known(quantity: Quantity, values: dict[int, float]) -> Known:
     if over is None:
         raise ConfigError("reference: got no seeds, expected one or more")
     tolerance = quantity.tolerance(over.median, over.sd or 0.0)
-    return Known(quantity.better, _short(over.median), _short(tolerance), {s: _short(v) for s, v in values.items()})
+    shown = {seed: _short(value) for seed, value in values.items()}
+    return Known(quantity.better, _short(over.median), _short(tolerance), quantity.repeats, shown)
 
 
 def _short(value: float) -> float:

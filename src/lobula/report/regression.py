@@ -35,7 +35,8 @@ class Row:
         value: median now; None if it is missing or not finite for a seed.
         worse_by: positive is worse, in units of the metric; None if there is nothing to compare.
         tolerance: what passes.
-        status: "ok", "better" (by more than the tolerance), "worse", "changed" (better is "same"), "missing", "new".
+        status: "ok", "better" (by more than the tolerance), "worse", "changed" (better is "same"), "missing", "new"
+            (the reference does not know it, or not for these seeds).
     """
 
     name: str
@@ -172,6 +173,8 @@ def append_history(folder: Path, comparison: Comparison, note: str = "") -> Path
 def _row(name: str, known: Known, figures: Mapping[int, Mapping[str, Figure]]) -> Row:
     seeds: Sequence[int] = tuple(figures)
     reference, value = known.at(seeds), _median(name, figures)
+    if reference is None:
+        return Row(name, known.better, None, value, None, None, "new")
     if value is None:
         return Row(name, known.better, reference, None, None, known.tolerance, "missing")
     quantity: Quantity = next(found[name].quantity for found in figures.values())
