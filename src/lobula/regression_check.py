@@ -14,7 +14,7 @@ from lobula import pipeline
 from lobula.config import ExperimentConfig
 from lobula.data.atomic import atomic_write_json
 from lobula.data.run_dir import MANIFEST, RunDir
-from lobula.errors import ConfigError, StoreError
+from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.report.assess import assess
 from lobula.report.fingerprint import run_figures
 from lobula.report.reference import SEED_FIELDS, Reference
@@ -93,7 +93,7 @@ def check(
         StoreError: if the folder is not a check's, or a file cannot be read.
     """
     options, folder = options or CheckOptions(), Path(out)
-    known = Reference.load(reference) if reference.is_file() or not options.update else None
+    known = _known(reference, options.update)
     seeds = options.seeds or (known.seeds if known else DEFAULT_SEEDS)
     check_folder(folder)
     if options.skip_train:
@@ -115,6 +115,17 @@ def check(
     if not options.skip_train:
         atomic_write_json(folder / MARKER, {"state": "done"})
     return CheckResult(comparison, reference, options.update, history)
+
+
+def _known(path: Path, update: bool) -> Reference | None:
+    """The reference that is there; one that is to be renewed need not be readable."""
+    try:
+        return Reference.load(path)
+    except (MissingInputError, StoreError) as error:
+        if not update:
+            raise
+        logger.info("no comparison: %s", error)
+        return None
 
 
 def _stages(options: CheckOptions) -> Any:

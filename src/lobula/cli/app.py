@@ -6,6 +6,7 @@ import typer
 
 from lobula.cli.bench import bench
 from lobula.cli.check import check_command
+from lobula.cli.compare import compare
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
@@ -28,6 +29,7 @@ for _stage in STAGES:
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
 app.command("check")(check_command)
+app.command("compare")(compare)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -10,6 +10,7 @@ from scipy import stats
 from lobula.metrics.catalogue import Direction, worse_by
 
 CONFIDENCE = 0.95
+Seed = TypeVar("Seed", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
 
-def difference(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Difference | None:
+def difference(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Difference | None:
     """Mean difference of a figure with its 95 % interval.
 
     Paired by seed (t interval of the differences) where the groups share two seeds or more; else Welch's t interval;
@@ -97,7 +98,7 @@ def difference(first: Mapping[Hashable, float], second: Mapping[Hashable, float]
         if shared and min(len(first), len(second)) == 1:  # the one seed that both have
             first, second = ({seed: group[seed] for seed in shared} for group in (first, second))
         a, b = np.array(list(first.values())), np.array(list(second.values()))
-        half, method = _welch(a, b), "Welch's t interval, not paired"
+        half, method = _welch(a, b), "Welch's t interval, seeds not paired"
     if half is None:
         method = "no interval: one seed"
     mean = float(b.mean() - a.mean())

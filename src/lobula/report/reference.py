@@ -20,8 +20,8 @@ from lobula.report.fingerprint import Figure
 FORMAT, VERSION = "lobula-reference", 1
 RULE = (
     "tolerance = max(3 x sd over seeds, floor of the metric, relative floor of the metric x |median|); with one seed "
-    "the floors alone, and so for what a seed gives again up to rounding (repeats). A check compares medians over the seeds that it and this file share. better: higher, lower, one "
-    "(nearer to 1), same (any change is worse)."
+    "the floors alone, and so for what a seed gives again up to rounding (repeats). A check compares medians over its "
+    "seeds. better: higher, lower, one (nearer to 1), same (any change is worse)."
 )
 SEED_FIELDS = ("simulation.seed", "training.seed")
 _NOT_COMPARED = (*SEED_FIELDS, "training.device", "training.checkpoint_every")  # decide no figure, or are varied
