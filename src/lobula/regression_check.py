@@ -197,10 +197,11 @@ def _archive(folder: Path, seeds: Sequence[int], remove: bool) -> None:
 
 def _remember(folder: Path, comparison: Comparison, options: CheckOptions, seeds: Sequence[int]) -> Path:
     """Adds the check to history.md, with what the command of --assess says."""
-    note = ""
+    note = "The reference was renewed from these runs." if options.update else ""
     if options.assess:
         pictures = sorted((seed_folder(folder, seeds[0]) / "report" / "figures").glob("*.png"))
-        note = assess(options.assess, comparison.to_markdown(everything=True), pictures, options.assess_timeout_s)
+        table = comparison.to_markdown(everything=True)
+        note += "\n\n" + assess(options.assess, table, pictures, options.assess_timeout_s)
     return append_history(folder, comparison, note)
 
 

@@ -119,7 +119,7 @@ def freeze_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (flip_weights, ("gnn.W.slope", "ridge.W.sign_accuracy", "ridge.W.r2"), ["--skip-train"]),
         (scale_tau, ("gnn.tau.slope", "ridge.tau.slope"), ["--skip-train"]),
-        (double_penalty, ("gnn.train.g_phi_norm@1",), []),
+        (double_penalty, ("gnn.train.g_phi_norm@1", "gnn.start.g_phi_norm"), []),
         (delay_stimulus, ("ridge.estimates.residual_std_driven", "gnn.estimates.residual_std_driven"), []),
         (freeze_embedding, ("gnn.embedding.change",), []),
     ],

@@ -158,7 +158,9 @@ def test_compare_refuses_what_is_not_comparable(two_seeds, lobula, tmp_path):
     line = lobula("compare", source, other).error_line
     assert "was fitted to 'observed'" in line
     assert "expected one target" in line
-    shutil.copytree(source / "seed-0", other / "seed-0-too")
+    change_json(other / "seed-1" / "run.json", "observed", "config", "training", "target")
     assert "training.target differs" in lobula("compare", source, other).error_line
+    shutil.copytree(source / "seed-0", other / "seed-0-too")
+    assert "have the same seeds (0, 0)" in lobula("compare", source, other).error_line
     (other / "seed-0" / "scores.json").unlink()
     assert "lobula score" in lobula("compare", source, other).error_line

@@ -132,7 +132,7 @@ def test_history_grows(tmp_path, reference):
     append_history(tmp_path, good)
     text = append_history(tmp_path, bad, "> looks bad").read_text()
     assert text.index("PASS: mine, seeds 0, 1, 2") < text.index("FAIL: mine") < text.index("> looks bad")
-    assert "| gnn.W.fit_r2 | 0.900 | 0.500 | 0.400 |" in text
+    assert "| gnn.W.fit_r2 | 0.9000 | 0.5000 | 0.4000 |" in text
     assert "commit " in text
 
 

@@ -36,7 +36,9 @@ Seeds = Annotated[
     str | None,
     typer.Option("--seeds", metavar="N|A,B,...", help="Default: those of the reference.", show_default=False),
 ]
-SkipTrain = Annotated[bool, typer.Option("--skip-train", help="Recover and score again what is in --out.")]
+SkipTrain = Annotated[
+    bool, typer.Option("--skip-train", help="Recover and score again what is in --out, with its settings.")
+]
 SkipPlot = Annotated[bool, typer.Option("--skip-plot", help="Draw no report.")]
 Update = Annotated[bool, typer.Option("--update", help="Make or renew the reference from these runs.")]
 Everything = Annotated[bool, typer.Option("--all", help="Show every metric, not only headlines and what moved.")]

@@ -12,8 +12,7 @@ from lobula.data.run_dir import MANIFEST, RunDir
 from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.metrics import CEILING, QUANTITIES, RUNGS, Difference, Direction, difference, rungs_of, worse_by
 from lobula.report.reference import SEED_FIELDS
-from lobula.report.seed_table import markdown_table
-from lobula.report.tables import number
+from lobula.report.seed_table import digits, markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class ScoreRow:
         d = self.difference
         interval = "–" if d.low is None or d.high is None else f"{d.low:+.4f} to {d.high:+.4f}"
         n = str(d.n[0]) if d.n[0] == d.n[1] else f"{d.n[0]}, {d.n[1]}"
-        figures = (number(d.first), number(d.second), f"{d.mean:+.4f}")
+        figures = (digits(d.first), digits(d.second), f"{d.mean:+.4f}")
         return (self.run, self.rung, self.label, *figures, interval, n, self.judgement)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lobula.config import ExperimentConfig
 from lobula.data.estimates import Estimates
@@ -21,6 +22,7 @@ from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.metrics import QUANTITIES, Direction, Quantity, rungs_of
 from lobula.training import new_model
+from lobula.training.penalties import Penalties
 
 _LOSSES = ("loss", "prediction", "validation")
 _NO_FIGURES = ("epoch", "iteration", "phase", "connectivity_r2", "vrest_r2", "tau_r2")  # names, and online scores
@@ -66,7 +68,7 @@ def run_figures(run: Path, config: ExperimentConfig) -> dict[str, Figure]:
     """
     found = [*score_figures(run / "scores.json"), *estimate_figures(run, config)]
     if "gnn" in config.training.estimators:
-        found += [*training_figures(run / "models" / "gnn" / "metrics.csv"), *embedding_figures(run, config)]
+        found += [*training_figures(run / "models" / "gnn" / "metrics.csv"), *network_figures(run, config)]
     return {figure.quantity.name: figure for figure in found if math.isfinite(figure.value)}
 
 
@@ -129,10 +131,16 @@ def estimate_figures(run: Path, config: ExperimentConfig) -> Iterable[Figure]:
             yield Figure(_named(quantity, f"{rung}.estimates"), float(value))
 
 
-def embedding_figures(run: Path, config: ExperimentConfig) -> Iterable[Figure]:
-    """How far the embeddings (N, D) went from where they started, and how far apart they are."""
+def network_figures(run: Path, config: ExperimentConfig) -> Iterable[Figure]:
+    """Penalties on the untrained network, and how far its embeddings (N, D) went from there and from each other."""
     recording = Recording.open(Path(config.simulation.recording or run / "recording.zarr"))
-    start = new_model(recording, config).embedding.detach().double().numpy()
+    model = new_model(recording, config)
+    with torch.no_grad():
+        parts = Penalties(config.training)(model, torch.from_numpy(recording["train"].voltage(0, 1)))
+    for name, part in parts.items():
+        label = f"{name} of the untrained network"
+        yield Figure(Quantity(f"gnn.start.{name}", label, "same", 1e-6, 0.05, repeats=True), float(part))
+    start = model.embedding.detach().double().numpy()
     neurons = Estimates.load(run / "estimates" / "gnn.zarr").neurons
     end = neurons[[f"embedding_{d}" for d in range(start.shape[1])]].to_numpy()
     values = (np.median(np.linalg.norm(end - start, axis=1)), np.sqrt(end.var(0).sum()))

@@ -14,8 +14,7 @@ from lobula.data.provenance import code_state, device_facts, versions
 from lobula.metrics import Direction, Quantity, worse_by
 from lobula.report.fingerprint import Figure
 from lobula.report.reference import Known, Reference
-from lobula.report.seed_table import markdown_table
-from lobula.report.tables import number
+from lobula.report.seed_table import digits, markdown_table
 
 Status = Literal["ok", "better", "worse", "changed", "missing", "new"]
 FAILING = ("worse", "changed", "missing")
@@ -56,8 +55,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Text under `HEADINGS`."""
         figures = (self.reference, self.value, self.worse_by, self.tolerance)
-        shown = ["–" if figure is None else number(figure) for figure in figures]
-        return (self.name, *shown, self.status if self.status == "ok" else self.status.upper())
+        return (self.name, *map(digits, figures), self.status if self.status == "ok" else self.status.upper())
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def append_history(folder: Path, comparison: Comparison, note: str = "") -> Path
     dirty = {True: ", dirty", False: ", clean", None: ""}[code.get("dirty")]
     parts = [old.rstrip("\n"), f"## {comparison.facts.get('time', _now())}, commit {commit}{dirty}"]
     parts.append(comparison.to_markdown().rstrip("\n"))
-    parts += [note.rstrip("\n")] if note.strip() else []
+    parts += [note.strip()] if note.strip() else []
     atomic_write_text(path, "\n\n".join(parts) + "\n")
     return path
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from lobula.data.atomic import atomic_write_json, atomic_write_text
 from lobula.metrics import QUANTITIES, RUNGS, Quantity, Spread, has_collapsed, rungs_of, spread
-from lobula.report.tables import number
 
 JSON_NAME, MARKDOWN_NAME = "seeds.json", "seeds.md"
 HEADINGS = ("quantity", "rung", "n", "mean", "sd", "CV", "median", "worst")
@@ -63,8 +62,7 @@ class SeedScores:
                 over = self.spread(quantity, rung)
                 if over is not None:
                     figures = (over.mean, over.sd, over.cv, over.median, over.worst)
-                    cells = ("–" if figure is None else number(figure) for figure in figures)
-                    found.append((quantity.label, rung, str(over.n), *cells))
+                    found.append((quantity.label, rung, str(over.n), *map(digits, figures)))
         return found
 
     def header(self) -> list[str]:
@@ -106,6 +104,13 @@ class SeedScores:
         """Writes seeds.json and seeds.md."""
         atomic_write_json(folder / JSON_NAME, self.to_dict())
         atomic_write_text(folder / MARKDOWN_NAME, self.to_markdown())
+
+
+def digits(value: float | None) -> str:
+    """A figure with the four digits in which seeds and runs differ; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
 def markdown_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
