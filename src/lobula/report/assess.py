@@ -6,14 +6,15 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from lobula.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 20_000
-GRACE_SECONDS = 5
 
 
 def parse_command(text: str) -> list[str]:
@@ -44,39 +45,36 @@ def assess(command: Sequence[str], table: str, figures: Sequence[Path], timeout_
         timeout_s: the command and what it started are killed after that [s].
     """
     words = [*command, *(str(path.resolve()) for path in figures)]
-    try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-    except (OSError, ValueError) as error:
-        return _failed(command[0], f"did not start ({error})")
-    try:
-        out, _ = process.communicate(table.encode(), timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return _failed(command[0], f"took longer than {timeout_s:g} s")
-    except BaseException:
-        _kill(process)
-        raise
-    if process.returncode != 0:
-        return _failed(command[0], f"ended with status {process.returncode}")
-    text = out.decode(errors="replace").strip()[:MOST_CHARACTERS]
+    with TemporaryFile() as given, TemporaryFile() as said:  # files, as pipes can fill up
+        given.write(table.encode())
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                words, stdin=given, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+        except (OSError, ValueError) as error:
+            return _failed(command[0], f"did not start ({error})")
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            return _failed(command[0], f"took longer than {timeout_s:g} s")
+        except BaseException:
+            _kill(process)
+            raise
+        if status != 0:
+            return _failed(command[0], f"ended with status {status}")
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()[:MOST_CHARACTERS]
     quoted = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
     return f"Assessment by {Path(command[0]).name}, no part of the verdict:\n\n{quoted or '> (nothing)'}"
 
 
 def _kill(process: subprocess.Popen) -> None:
-    """The command, and what it started, which may hold its pipes open."""
-    try:
+    """The command, which still runs, and what it started."""
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    try:
-        process.communicate(timeout=GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+    process.wait()
 
 
 def _failed(name: str, reason: str) -> str:
