@@ -5,9 +5,12 @@ from collections.abc import Sequence
 import typer
 
 from lobula.cli.bench import bench
+from lobula.cli.check import check_command
+from lobula.cli.compare import compare
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
+from lobula.cli.run import run
 from lobula.cli.session import EXIT_INPUT, say
 from lobula.cli.stages import STAGES, stage_command
 
@@ -22,9 +25,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for _stage in STAGES:
-    app.command(_stage.name, help=_stage.help)(stage_command(_stage))
+    app.command(_stage.name, help=_stage.help)(run if _stage.name == "run" else stage_command(_stage))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
+app.command("check")(check_command)
+app.command("compare")(compare)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
 
@@ -36,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after `lobula`; default is what the shell gave.
 
     Returns:
-        Exit status: 0 done, 2 something is wrong with the input, 130 interrupted, 1 a fault of lobula's own.
+        Exit status: 0 done, 2 something is wrong with the input, 130 interrupted, 1 a fault of lobula's own or, of
+        `lobula check`, figures that got worse.
     """
     try:
         status = app(args=arguments, prog_name="lobula", standalone_mode=False)

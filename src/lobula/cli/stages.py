@@ -87,8 +87,8 @@ STAGES = (
         _help(
             "Simulate, train, recover, score and report.",
             "Stages whose inputs did not change are skipped, and an interrupted run goes on where it stopped. The last "
-            "line is the path of the report.",
-            "lobula run fly-small --seed 1 --out runs/seed-1",
+            "line is the path of the report. With --seeds, once per seed, and a table over seeds.",
+            "lobula run fly-small --seeds 5 --out runs/five",
         ),
         _run,
         may_begin=True,
@@ -157,17 +157,39 @@ def stage_command(stage: StageCommand) -> Callable[..., None]:
         verbose: Verbose = False,
         debug: Debug = False,
     ) -> None:
-        leads = process_rank() == 0  # of several processes that torchrun started one speaks
-        with session(debug, quiet or not leads, verbose and leads):
-            experiment = resolve(recipe, overrides or (), out, seed, may_begin=stage.may_begin)
-            if dry_run:
-                _print_plan(experiment, stage.name, as_json)
-            else:
-                outcome = stage.call(experiment, force, sys.stderr.isatty() and not quiet and leads)
-                if leads:
-                    _print_outcome(experiment, stage.name, outcome, as_json)
+        perform(stage, recipe, overrides, out, seed, as_json, force, dry_run, quiet, verbose, debug)
 
     return command
+
+
+def perform(
+    stage: StageCommand,
+    recipe: str | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    seed: int | None,
+    as_json: bool,
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+) -> None:
+    """Run a stage, or all of them, for one seed; the arguments are the options of the command line."""
+    leads = process_rank() == 0  # of several processes that torchrun started one speaks
+    with session(debug, quiet or not leads, verbose and leads):
+        experiment = resolve(recipe, overrides or (), out, seed, may_begin=stage.may_begin)
+        if dry_run:
+            _print_plan(experiment, stage.name, as_json)
+        else:
+            outcome = stage.call(experiment, force, shows_progress(quiet) and leads)
+            if leads:
+                _print_outcome(experiment, stage.name, outcome, as_json)
+
+
+def shows_progress(quiet: bool) -> bool:
+    """Whether progress bars have somewhere to go."""
+    return sys.stderr.isatty() and not quiet
 
 
 def _print_plan(experiment: Experiment, command: str, as_json: bool) -> None:

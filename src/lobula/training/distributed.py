@@ -88,9 +88,14 @@ class Team:
 ALONE = Team()
 
 
+def process_count() -> int:
+    """Number of processes that torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
 def process_rank() -> int:
     """Number of this process among those that torchrun started; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0")) if _n_processes() > 1 else 0
+    return int(os.environ.get("RANK", "0")) if process_count() > 1 else 0
 
 
 def process_device(name: str) -> torch.device:
@@ -99,7 +104,7 @@ def process_device(name: str) -> torch.device:
     Raises:
         ConfigError: if there is no such device.
     """
-    if _n_processes() > 1 and name.split(":")[0] == "cuda":
+    if process_count() > 1 and name.split(":")[0] == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     return usable_device(name)
 
@@ -117,7 +122,7 @@ def joined(settings: TrainingConfig) -> Iterator[Team]:
     Raises:
         ConfigError: if a batch cannot be split evenly, or there is no such device.
     """
-    size = _n_processes()
+    size = process_count()
     if size == 1:
         yield ALONE
         return
@@ -136,10 +141,6 @@ def joined(settings: TrainingConfig) -> Iterator[Team]:
         yield Team(dist.get_rank(), size, dist.new_group(backend="gloo", timeout=LEADER_TIMEOUT))
     finally:
         dist.destroy_process_group()
-
-
-def _n_processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager

@@ -70,6 +70,13 @@ def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
     return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
 
 
+def new_penalties(recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel) -> Penalties:
+    """The penalties of a config, as far as they apply to the model."""
+    _, _, visited = recording_scales(recording, config)
+    kinds = ("g_phi", "f_theta", "W") if isinstance(model, CircuitGNN) else ("W",)
+    return Penalties(config.training, visited, recording["train"].n_frames, kinds)
+
+
 def train(
     recording: Recording,
     config: ExperimentConfig,
@@ -103,7 +110,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     model = new_model(recording, config)
     _check(config, model, team)
-    _, variance, visited = recording_scales(recording, config)
+    _, variance, _ = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
@@ -113,10 +120,7 @@ def train(
     loss_weight = loss_weight.to(device)
     frames = recording["train"], wiring, settings.target, streams, settings.batch_size
     pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device, window_of(settings))
-    is_network = isinstance(model, CircuitGNN)
-    penalties = Penalties(
-        settings, visited, recording["train"].n_frames, ("g_phi", "f_theta", "W") if is_network else ("W",)
-    )
+    penalties = new_penalties(recording, config, model)
     trainer = _Trainer(model, recording, config, pool, loss_weight, penalties, out, probe, progress, team)
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
