@@ -23,7 +23,7 @@ def quick_report() -> Iterator[None]:
         return directory / "report" / "index.html"
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("lobula.report.make_report", make_report)
+        patched.setattr("lobula.report.run.make_report", make_report)
         yield
 
 
