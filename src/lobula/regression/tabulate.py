@@ -1,6 +1,7 @@
 """Message functions as tables: a network evaluated once on a grid per neuron, then interpolated at every frame."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from lobula.regression.gram import Frames, MessageFunction
 
 N_POINTS = 513
 MARGIN = 0.02
+BLOCK = 1 << 16
+"""Values looked up at a time."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,34 @@ class NeuronCurves:
     step: np.ndarray
     table: np.ndarray
 
+    @cached_property
+    def _by_neuron(self) -> np.ndarray:
+        """The table neuron by neuron, flat: both ends of an interval lie side by side."""
+        return np.ascontiguousarray(self.table.T).ravel()
+
     def __call__(self, voltage: np.ndarray) -> np.ndarray:
-        """Messages (T, N) at voltages (T, N)."""
-        position = (voltage - self.low) / self.step
-        index = np.clip(position.astype(np.int32), 0, len(self.table) - 2)
-        n = self.table.shape[1]
-        flat = index * np.int64(n) + np.arange(n)
-        left = self.table.ravel().take(flat)
-        right = self.table.ravel().take(flat + n)
-        return left + (position - index) * (right - left)
+        """Messages (T, N) at voltages (T, N); a few frames at a time, in buffers that stay in the cache."""
+        n_points, n = self.table.shape
+        rows = max(1, min(BLOCK // max(n, 1), len(voltage)))
+        first = np.arange(n, dtype=np.intp) * n_points
+        result = np.empty(voltage.shape, dtype=self.table.dtype)
+        position, right = np.empty((2, rows, n), dtype=self.table.dtype)
+        index = np.empty((rows, n), dtype=np.intp)
+        for start in range(0, len(voltage), rows):
+            v, left = voltage[start : start + rows], result[start : start + rows]
+            p, r, k = position[: len(v)], right[: len(v)], index[: len(v)]
+            np.divide(np.subtract(v, self.low, out=p), self.step, out=p)
+            np.clip(p, 0, n_points - 2, out=r)
+            np.copyto(k, r, casting="unsafe")
+            p -= k
+            k += first
+            np.take(self._by_neuron, k, out=left, mode="clip")
+            k += 1
+            np.take(self._by_neuron, k, out=r, mode="clip")
+            r -= left
+            r *= p
+            left += r
+        return result
 
 
 def visited_range(frames: Frames, block: int = 2000) -> tuple[np.ndarray, np.ndarray]:
