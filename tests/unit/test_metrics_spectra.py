@@ -107,10 +107,11 @@ def test_confusion_brings_matching_clusters_to_the_diagonal(rng: np.random.Gener
     true = rng.integers(0, 5, 400)
     cluster = np.array([12, 3, 40, 7, 5])[true]
     cluster[:20] = 99
-    counts, labels = confusion_counts(true, cluster, 5)
+    counts, labels, matched = confusion_counts(true, cluster, 5)
     assert labels.tolist() == [12, 3, 40, 7, 5, 99]
+    assert matched.tolist() == [0, 1, 2, 3, 4, -1]
     assert counts.sum() == 400
     assert np.array_equal(counts.sum(1), np.bincount(true, minlength=5))
     assert np.trace(counts[:, :5]) / 400 == pytest.approx(hungarian_accuracy(true, cluster))
-    fewer, _ = confusion_counts(true, true // 2, 5)
+    fewer, _, _ = confusion_counts(true, true // 2, 5)
     assert fewer.shape == (5, 3)

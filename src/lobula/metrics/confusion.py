@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-def confusion_counts(true: np.ndarray, cluster: np.ndarray, n_types: int) -> tuple[np.ndarray, np.ndarray]:
+def confusion_counts(true: np.ndarray, cluster: np.ndarray, n_types: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neurons by cell type and cluster, clusters in the order of the types that they match best.
 
     Args:
@@ -15,6 +15,7 @@ def confusion_counts(true: np.ndarray, cluster: np.ndarray, n_types: int) -> tup
     Returns:
         counts (C, K): neurons of every type in every cluster, columns in matched order, clusters without a type last.
         labels (K,): cluster of every column.
+        matched (K,): type that it stands for, -1 for none.
     """
     labels, place = np.unique(cluster, return_inverse=True)
     counts = np.zeros((n_types, len(labels)), dtype=np.int64)
@@ -23,4 +24,5 @@ def confusion_counts(true: np.ndarray, cluster: np.ndarray, n_types: int) -> tup
     matched = np.full(len(labels), n_types)
     matched[columns] = rows
     order = np.argsort(matched, kind="stable")
-    return counts[:, order], labels[order]
+    matched = matched[order]
+    return counts[:, order], labels[order], np.where(matched < n_types, matched, -1)

@@ -1,0 +1,35 @@
+"""A map of the neurons for display: UMAP where it is installed (extra `umap`), else principal components."""
+
+import importlib.util
+import logging
+import warnings
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+def neuron_map(features: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
+    """Places of neurons that lie close where their features are alike. For display only, nothing is scored on it.
+
+    Args:
+        features: (N, F) finite features of every neuron.
+
+    Returns:
+        (N, 2) places, the names of the axes, and the method in words.
+    """
+    if importlib.util.find_spec("umap") is not None and len(features) > 30:
+        return _umap(features), ("UMAP 1", "UMAP 2"), "UMAP"
+    centred = features - features.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    plane = centred @ directions[:, : -3 if features.shape[1] > 1 else None : -1]
+    plane = np.pad(plane, ((0, 0), (0, max(0, 2 - plane.shape[1]))))
+    return plane, ("principal component 1", "principal component 2"), "principal components; UMAP is not installed"
+
+
+def _umap(features: np.ndarray) -> np.ndarray:
+    from umap import UMAP
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own use of numba, scikit-learn and threads
+        return np.asarray(UMAP(n_neighbors=20, min_dist=0.2, random_state=0).fit_transform(features), dtype=float)
