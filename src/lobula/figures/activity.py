@@ -12,6 +12,7 @@ from lobula.figures.panels import block_ticks, robust_limits
 from lobula.figures.style import FigureStyle
 
 _MOST_NAMES = 40
+_LEAST = 1e-7  # shares of the variance below are rounding
 
 
 def kinograph(
@@ -88,7 +89,7 @@ def activity_ranks(
                 together.plot(rank, part, "o", ms=style.dot, color=style.hues[i], label=f"{part:.0%} in {rank}")
                 last = max(last, rank)
             tables.append(pd.DataFrame({"source": name, "component": component, "share": values, "cumulative": summed}))
-        low, high = robust_limits(*(np.log10(v[v > 1e-9]) for v in share.values()), share=1.0)
+        low, high = robust_limits(*(np.log10(v[v > _LEAST]) for v in share.values()), share=1.0)
         each.set(xscale="log", yscale="log", ylim=(10**low, 10**high))
         each.set(title="each component", xlabel="component", ylabel="share of the variance")
         together.set(title="the first components together", xlabel="component", ylabel="share of the variance")

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from lobula.figures.style import FigureStyle
 
+_MOST_NAMES = 44
+
 
 def confusion_matrix(
     counts: np.ndarray, labels: np.ndarray, names: Sequence[str], style: FigureStyle, *, estimator: str
@@ -34,8 +36,9 @@ def confusion_matrix(
             aspect="auto",
         )  # fmt: skip
         axes.set(xlabel="recovered cluster", ylabel="true cell type")
-        axes.set(yticks=np.arange(len(names)), yticklabels=list(names))
-        axes.set(xticks=np.arange(len(labels)), xticklabels=[str(label) for label in labels])
+        rows, columns = (-(-n // _MOST_NAMES) for n in share.shape)
+        axes.set(yticks=np.arange(len(names))[::rows], yticklabels=list(names)[::rows])
+        axes.set(xticks=np.arange(len(labels))[::columns], xticklabels=[str(label) for label in labels[::columns]])
         size = style.tiny if max(share.shape) > 24 else style.small
         axes.tick_params(length=0, pad=1.5, labelsize=size)
         axes.tick_params(axis="x", rotation=90)

@@ -86,7 +86,7 @@ def slopes_by_type(
             tables.append(_slope_panel(axes, quantity, names, style, estimator))
         bottom = grid[-1, 0]
         bottom.set(xticks=np.arange(len(names)), xticklabels=list(names), xlim=(-0.8, len(names) - 0.2))
-        bottom.tick_params(axis="x", rotation=90, labelsize=style.tiny if len(names) > 40 else style.small)
+        bottom.tick_params(axis="x", rotation=90, labelsize=style.tiny if len(names) > 72 else style.small)
         bottom.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure, pd.concat(tables, ignore_index=True)
 

@@ -91,7 +91,8 @@ def singular_alignment(
         for i, (side, values) in enumerate(subspace.items()):
             axes.plot(np.arange(1, len(values) + 1), values, color=style.hues[i], label=side, **style.nested(i))
         axes.axhline(1.0, color=style.ink, lw=style.thin, dashes=(5, 3), zorder=0.5)
-        axes.set(title="first k directions together", xlabel="k", ylabel="agreement of their spaces", ylim=(0, 1.05))
+        axes.set(title="first k directions together", xlabel="number of directions k")
+        axes.set(ylabel="agreement of their spaces", ylim=(0, 1.05))
         axes.legend(loc="lower right")
     return figure, pd.concat([_aligned(side, c, subspace[side]) for side, c in cosines.items()], ignore_index=True)
 
@@ -101,10 +102,10 @@ def _look(name: str, style: FigureStyle) -> dict:
 
 
 def _log_ranks(axes: Axes, values: Mapping[str, np.ndarray]) -> None:
-    """A log scale over the ranks that the true matrix has; the rest of a spectrum is rounding."""
+    """A log scale, where values differ much, over the ranks that the first has; the rest is rounding."""
     first = next(iter(values.values()))
     solid = first[first > 1e-6 * first.max(initial=0.0)]
-    if len(solid) > 1:
+    if len(solid) > 1 and solid[0] > 20 * solid[-1]:
         low, high = robust_limits(np.log10(solid), share=1.0)
         axes.set(yscale="log", ylim=(10**low, 10**high))
 

@@ -59,14 +59,15 @@ class FigureStyle:
     thin: float = 0.8
     hair: float = 0.28
     broad: float = 4.4
+    tick: float = 3.1
     marker_area: float = 9.0
     dot: float = 4.5
     narrow: float = 3.5
     half: float = 5.2
     wide: float = 10.6
     dpi: int = 200
-    movie_pixels: int = 260
-    movie_quality: int = 70
+    movie_pixels: int = 216
+    movie_quality: int = 45
 
     def colour(self, estimator: str) -> str:
         """Colour of an estimator; secondary ink for one that has none."""

@@ -19,6 +19,7 @@ _LABELS = {
     "prediction": "prediction error",
     "validation": "held-out error",
 }
+_HUE = {name: i for names in (LOSSES[1:], SCORES) for i, name in enumerate(names)}
 _OTHER = ("epoch", "iteration", "phase")
 
 
@@ -109,8 +110,9 @@ def _lines(axes: Axes, numbers: pd.DataFrame, names: Sequence[str], style: Figur
         values = numbers[name].to_numpy(float)
         shown = np.isfinite(values) & (values > 0 if log else True)
         if shown.any():
-            hue = style.ink if name == "loss" else style.hues[i % len(style.hues)]
-            look = {"lw": style.broad, "alpha": 0.22} if name == "loss" else style.nested(i // len(style.hues))
+            place = _HUE.get(name, i + 1)
+            hue = style.ink if name == "loss" else style.hues[place % len(style.hues)]
+            look = {"lw": style.broad, "alpha": 0.22} if name == "loss" else style.nested(place // len(style.hues))
             steps = numbers["iteration"][shown]
             axes.plot(steps, values[shown], color=hue, label=_LABELS.get(name, name), **look)
     if log and axes.lines:
@@ -142,6 +144,7 @@ def _phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
 
 def _name_phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
     """Names of the phases above the panel."""
-    for name, low, high in _spans(metrics):
+    spans = _spans(metrics)
+    for name, low, high in spans:
         text = axes.text((low + high) / 2, 1.01, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
-        text.set(fontsize=style.tiny, color=style.muted)
+        text.set(fontsize=style.small if len(spans) <= 3 else style.tiny, color=style.muted)

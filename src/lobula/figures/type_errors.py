@@ -55,7 +55,7 @@ def type_errors(
             axes.set_ylabel(quantity.label)
         bottom: Axes = grid[-1, 0]
         bottom.set(xticks=np.arange(len(names)), xticklabels=list(names), xlim=(-0.8, len(names) - 0.2))
-        bottom.tick_params(axis="x", rotation=90, labelsize=style.tiny if len(names) > 40 else style.small)
+        bottom.tick_params(axis="x", rotation=90, labelsize=style.tiny if len(names) > 72 else style.small)
         grid[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure, pd.concat(tables, ignore_index=True)
 
@@ -89,9 +89,7 @@ def _draw(axes: Axes, table: pd.DataFrame, style: FigureStyle, estimator: str) -
     axes.set_ylim(robust_limits(np.r_[mean - std, mean + std, true], share=0.985))
     if np.isfinite(true).any():
         ends = np.stack([np.c_[place - 0.42, true], np.c_[place + 0.42, true]], axis=1)
-        axes.add_collection(
-            LineCollection(list(ends), color=style.ink, lw=0.7 * style.broad, alpha=0.28, label="true mean")
-        )
+        axes.add_collection(LineCollection(list(ends), color=style.ink, lw=style.tick, alpha=0.28, label="true mean"))
     colour = style.colour(estimator)
     bars = np.stack([np.c_[place, mean - std], np.c_[place, mean + std]], axis=1)
     axes.add_collection(LineCollection(list(bars[np.isfinite(mean)]), color=colour, lw=style.line))

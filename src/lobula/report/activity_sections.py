@@ -12,7 +12,7 @@ from lobula.report.tables import prediction_table
 
 N_MOMENTS = 6
 N_TRACES = 10
-N_MOVIE = 40
+N_MOVIE = 30
 _SLOWER = 4
 _SHEET_TYPES = ("L1", "Mi1", "T4a")
 

@@ -52,6 +52,7 @@ def make_picture(exhibit: Exhibit, folder: Path, formats: Sequence[str], dark: b
     """
     sources: dict[str, str] = {}
     names: list[str] = []
+    media = ""
     size = (0, 0)
     for style in styles(dark):
         drawn, table = exhibit.draw(style)
@@ -59,11 +60,14 @@ def make_picture(exhibit: Exhibit, folder: Path, formats: Sequence[str], dark: b
             kinds, files = ["webp"], {"webp": drawn.content}
             shown, media, width, height = drawn.content, "image/webp", *drawn.size
         else:
-            kinds, files = list(formats), {"svg": style.save(drawn, "svg")}
+            kinds = list(formats)
+            is_large = bool(names) and media == "image/png"  # the first was, so will this be
+            files = {} if is_large else {"svg": style.save(drawn, "svg")}
             width, height = (round(float(side) * _CSS_PIXELS_PER_INCH) for side in drawn.get_size_inches())
-            shown, media = files["svg"], "image/svg+xml"
-            if len(shown) > _SVG_BYTES:
-                shown, media = files.setdefault("png", style.save(drawn, "png")), "image/png"
+            shown, media = files.get("svg", b""), "image/svg+xml"
+            if is_large or len(shown) > _SVG_BYTES:
+                shown, media = style.save(drawn, "png"), "image/png"
+                files["png"] = shown
             if not names:
                 files |= {kind: style.save(drawn, kind) for kind in kinds if kind not in files}
         if not names:
