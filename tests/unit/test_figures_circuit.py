@@ -185,3 +185,6 @@ def test_map_of_neurons_is_umap_where_it_is_installed(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
     places, labels, method = plane.neuron_map(np.ones((40, 3)))
     assert (places.shape, labels[0], method) == ((40, 2), "UMAP 1", "UMAP")
+    places, _, method = plane.neuron_map(np.ones((2 * plane.MOST_UMAP, 3)))
+    assert np.isfinite(places).all(axis=1).sum() == plane.MOST_UMAP
+    assert method == "UMAP of 3,000 neurons, evenly chosen"

@@ -1,12 +1,12 @@
 """A map of the neurons for display: UMAP where it is installed (extra `umap`), else principal components."""
 
 import importlib.util
-import logging
 import warnings
 
 import numpy as np
 
-logger = logging.getLogger(__name__)
+MOST_UMAP = 3_000
+"""All neurons of a full-size circuit would take most of a minute."""
 
 
 def neuron_map(features: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
@@ -16,10 +16,14 @@ def neuron_map(features: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
         features: (N, F) finite features of every neuron.
 
     Returns:
-        (N, 2) places, the names of the axes, and the method in words.
+        (N, 2) places, NaN for those left out of a large circuit, the names of the axes, and the method in words.
     """
     if importlib.util.find_spec("umap") is not None and len(features) > 30:
-        return _umap(features), ("UMAP 1", "UMAP 2"), "UMAP"
+        chosen = np.unique(np.linspace(0, len(features) - 1, min(len(features), MOST_UMAP)).astype(int))
+        places = np.full((len(features), 2), np.nan)
+        places[chosen] = _umap(features[chosen])
+        some = f" of {len(chosen):,} neurons, evenly chosen" if len(chosen) < len(features) else ""
+        return places, ("UMAP 1", "UMAP 2"), f"UMAP{some}"
     centred = features - features.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)
     plane = centred @ directions[:, : -3 if features.shape[1] > 1 else None : -1]
@@ -28,8 +32,8 @@ def neuron_map(features: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
 
 
 def _umap(features: np.ndarray) -> np.ndarray:
-    from umap import UMAP
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own use of numba, scikit-learn and threads
+        from umap import UMAP
+
         return np.asarray(UMAP(n_neighbors=20, min_dist=0.2, random_state=0).fit_transform(features), dtype=float)
