@@ -60,7 +60,7 @@ def test_everything_loads_and_nothing_overflows(browser: str, page: Path, tmp_pa
     assert int(inner) == width
     assert int(scrolled) <= width, wide
     assert wide == ""
-    assert int(n_images) == int(n_loaded) == 12
+    assert int(n_images) == int(n_loaded) == 22
     assert background == "rgb(255, 255, 255)"
 
 

@@ -118,7 +118,8 @@ def make_estimates(circuit: Connectome, rung: str, voltage: np.ndarray, rng: np.
     rest = circuit.v_rest + 0.7 * error * rng.standard_normal(circuit.n_neurons)
     edges = pd.DataFrame({"pre": wiring.neuron_ids[wiring.pre], "post": wiring.neuron_ids[wiring.post]})
     edges = edges.assign(weight=weight, stderr=error, resolution=resolution, identifiable=active)
-    neurons = pd.DataFrame({"id": wiring.neuron_ids, "tau": tau, "v_rest": rest, "residual_std": 0.1})
+    spread = 2.5 * (1 + 0.3 * error * np.random.default_rng(1).random(circuit.n_neurons))  # noise .05 over dt
+    neurons = pd.DataFrame({"id": wiring.neuron_ids, "tau": tau, "v_rest": rest, "residual_std": spread})
     neurons["cluster"] = circuit.cell_type
     visited = [float(x) for x in np.quantile(voltage, [0.001, 0.999])]
     grid = np.linspace(visited[0] - 1, visited[1] + 1, 160)

@@ -53,7 +53,8 @@ def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Fi
         "updates": figures.update_curves(voltage, rng.random((30, 5)), style, tau=np.arange(5) * 0.1),
         "traces": figures.rollout_traces(time, wave, {"ridge": wave + 1}, names, style),
         "error": figures.rollout_error(time, {"ridge": np.sqrt(time)}, style),
-        "training": figures.training_curves(metrics, style),
+        "losses": figures.loss_terms(metrics, style),
+        "trajectories": figures.r2_trajectories(metrics, style, final={"connectivity_r2": 0.95, "tau_r2": None}),
         "eye": figures.hexagonal_eye(time[:6], eye, style),
         "pairs": figures.weights_by_type(*edges, weights, names, style),
         "identifiable": figures.identifiability_map(*edges, weights["true"] > 0, names, style),
@@ -217,11 +218,3 @@ def test_message_bands_leave_out_what_no_neuron_visits() -> None:
     _, table = figures.message_curves({"gnn": (voltage, per_neuron)}, LIGHT, visited=(-1, 1))
     assert np.isnan(table["message"][0])
     assert np.allclose(table["message"][1:], voltage[1:])
-
-
-def test_training_without_scores_or_penalties_still_draws() -> None:
-    figure, table = figures.training_curves(
-        pd.DataFrame({"iteration": [1, 2], "phase": "joint", "loss": ["2", "1"]}), LIGHT
-    )
-    assert len(figure.axes) == 1
-    assert len(table) == 2

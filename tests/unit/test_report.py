@@ -27,10 +27,13 @@ from support.synthetic_run import make_run
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
 SECTIONS = [
     "stimulus",
+    "activity",
     "scores",
     "weights",
     "neurons",
+    "structure",
     "functions",
+    "read-out",
     "cell-types",
     "prediction",
     "limits",
@@ -114,10 +117,13 @@ def test_page_is_whole_and_needs_nothing_else(finished: Path) -> None:
 def test_every_figure_has_its_files_and_both_looks(finished: Path) -> None:
     page = (finished / "report" / "index.html").read_text()
     names = re.findall(r'<figure id="(\w+)"', page)
-    assert len(names) == 20
+    assert len(names) == 34
     for name in names:
         folder = finished / "report" / "figures"
-        assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml")
+        if name == "eye_movie":
+            assert (folder / f"{name}.webp").read_bytes().startswith(b"RIFF")
+        else:
+            assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml")
         assert len(pd.read_csv(folder / f"{name}.csv"))
         assert not (folder / f"{name}.pdf").exists()  # not asked for
     assert page.count('prefers-color-scheme: dark)" srcset') == len(names) + 1  # and the one beside the summary
@@ -166,12 +172,21 @@ def test_without_truth_the_page_compares_nothing(tmp_path: Path, undrawn: None) 
     page = page_of(run)
     assert "holds no truth" in page
     assert "has not been scored" in page
-    assert section_ids(page) == ["summary", "stimulus", "functions", "cell-types", "limits", "run"]
+    assert section_ids(page) == [
+        "summary",
+        "stimulus",
+        "activity",
+        "structure",
+        "functions",
+        "cell-types",
+        "limits",
+        "run",
+    ]
 
 
 def test_without_estimates_the_recording_is_still_shown(tmp_path: Path, undrawn: None) -> None:
     run = make_run(tmp_path / "run", extent=1, rungs=(), with_scores=False)
-    assert section_ids(page_of(run)) == ["summary", "stimulus", "run"]
+    assert section_ids(page_of(run)) == ["summary", "stimulus", "activity", "run"]
     assert "The estimator ridge was asked for, but has left no estimates." in page_of(run)
 
 

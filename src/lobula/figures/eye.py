@@ -53,7 +53,7 @@ def hexagonal_eye(time: np.ndarray, sheets: Sequence[Sheet], style: FigureStyle)
             row[0].set_ylabel(sheet.name, visible=True)
         for axes, moment in zip(grid[0], time, strict=True):
             axes.set_title(f"{1000 * (moment - time[0]):.0f} ms", loc="center", fontweight="normal", color=style.muted)
-    return figure, pd.concat([_rows(sheet, time) for sheet in sheets], ignore_index=True)
+    return figure, pd.concat([sheet_table(sheet, time) for sheet in sheets], ignore_index=True)
 
 
 def hexagon_centres(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -68,10 +68,7 @@ def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> N
     corners = np.column_stack([np.cos(angles), np.sin(angles)]) * pitch / np.sqrt(3)
     hexagons = PolyCollection(list(centres[:, None] + corners), lw=style.hair, edgecolor=style.rule)
     hexagons.set_rasterized(sheet.values.size > _RASTER_HEXAGONS)
-    top = float(np.nanmax(np.abs(sheet.values))) if sheet.values.size else 1.0
-    low = -top if sheet.signed else float(np.nanmin(sheet.values))
-    high = top if sheet.signed else float(np.nanmax(sheet.values))
-    hexagons.set(array=values, norm=Normalize(low, high if high > low else low + 1.0))
+    hexagons.set(array=values, norm=Normalize(*sheet_limits(sheet)))
     hexagons.set_cmap(style.signed_map if sheet.signed else style.luminance_map)
     axes.add_collection(hexagons)
     reach = np.abs(centres).max(axis=0) + 0.7 * pitch
@@ -80,7 +77,16 @@ def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> N
         spine.set_visible(False)
 
 
-def _rows(sheet: Sheet, time: np.ndarray) -> pd.DataFrame:
+def sheet_limits(sheet: Sheet) -> tuple[float, float]:
+    """Values at the ends of a sheet's colours."""
+    top = float(np.nanmax(np.abs(sheet.values))) if sheet.values.size else 1.0
+    low = -top if sheet.signed else float(np.nanmin(sheet.values))
+    high = top if sheet.signed else float(np.nanmax(sheet.values))
+    return low, high if high > low else low + 1.0
+
+
+def sheet_table(sheet: Sheet, time: np.ndarray) -> pd.DataFrame:
+    """Long table: sheet, time, x, y, value."""
     n_frames, n_columns = sheet.values.shape
     x, y = (np.tile(sheet.positions[:, axis], n_frames) for axis in (0, 1))
     moments = np.repeat(time, n_columns)

@@ -59,11 +59,15 @@ class FigureStyle:
     thin: float = 0.8
     hair: float = 0.28
     broad: float = 4.4
+    tick: float = 3.1
     marker_area: float = 9.0
+    dot: float = 4.5
     narrow: float = 3.5
     half: float = 5.2
     wide: float = 10.6
     dpi: int = 200
+    movie_pixels: int = 216
+    movie_quality: int = 45
 
     def colour(self, estimator: str) -> str:
         """Colour of an estimator; secondary ink for one that has none."""
@@ -86,6 +90,11 @@ class FigureStyle:
         """From a tint of a colour, over the colour, to nearly ink: densities."""
         stops = [_mix(self.paper, colour, 0.3), colour, _mix(colour, self.ink, 0.75)]
         return LinearSegmentedColormap.from_list(f"ramp-{colour}", stops)
+
+    def density(self, colour: str) -> Colormap:
+        """From paper at 0 to a colour and nearly ink at 1: shares of which most are 0."""
+        stops = [self.paper, _mix(self.paper, colour, 0.6), colour, _mix(colour, self.ink, 0.6)]
+        return LinearSegmentedColormap.from_list(f"density-{colour}", stops)
 
     @property
     def signed_map(self) -> Colormap:

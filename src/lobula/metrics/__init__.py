@@ -1,28 +1,37 @@
 """Measures of agreement."""
 
+from lobula.metrics.activity import ActivitySpectrum, activity_spectrum, expected_residual
 from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores
 from lobula.metrics.catalogue import CEILING, QUANTITIES, RUNGS, Direction, Quantity, has_collapsed, rungs_of, worse_by
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
+from lobula.metrics.confusion import confusion_counts
 from lobula.metrics.horizon import horizon_scores
 from lobula.metrics.over_seeds import Difference, Spread, difference, spread
 from lobula.metrics.prediction import explained, pearson, summary
 from lobula.metrics.recovery import compare, compare_weights, line_fit, sign_accuracy
+from lobula.metrics.spectrum import Spectrum, alignment, subspace_alignment, weight_spectrum
 
 __all__ = [
     "CEILING",
     "QUANTITIES",
     "RUNGS",
+    "ActivitySpectrum",
     "Difference",
     "Direction",
     "Quantity",
+    "Spectrum",
     "Spread",
+    "activity_spectrum",
+    "alignment",
     "cluster_scores",
     "compare",
     "compare_groups",
     "compare_sizes",
     "compare_weights",
+    "confusion_counts",
     "dale_scores",
     "difference",
+    "expected_residual",
     "explained",
     "has_collapsed",
     "horizon_scores",
@@ -32,6 +41,8 @@ __all__ = [
     "rungs_of",
     "sign_accuracy",
     "spread",
+    "subspace_alignment",
     "summary",
+    "weight_spectrum",
     "worse_by",
 ]

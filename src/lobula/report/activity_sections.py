@@ -1,35 +1,39 @@
-"""Sections about activity: what the eye saw, how well the recovered circuit predicts, how the training went."""
+"""Sections about the eye and about prediction: what was shown, and how well the recovered circuit foretells it."""
 
 from functools import partial
 
 import numpy as np
 
 from lobula.data.split import Split
-from lobula.figures import Sheet, hexagon_centres, hexagonal_eye, rollout_error, rollout_traces, training_curves
+from lobula.figures import Sheet, eye_movie, hexagon_centres, hexagonal_eye, rollout_error, rollout_traces
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import RUNGS, ReportInputs, positions
 from lobula.report.tables import prediction_table
 
 N_MOMENTS = 6
 N_TRACES = 10
+N_MOVIE = 30
+_SLOWER = 4
 _SHEET_TYPES = ("L1", "Mi1", "T4a")
 
 
 def stimulus_section(inputs: ReportInputs) -> Section | None:
     """The hexagonal eye: the stimulus and the answer of a few cell types."""
-    sheets, time = _sheets(inputs)
+    sheets, time = _sheets(inputs, N_MOMENTS)
     if not sheets:
         return None
+    frames, moments = _sheets(inputs, N_MOVIE, consecutive=True)
     caption = "Six moments of a held-out scene. Top: luminance per column of the eye."
     if len(sheets) > 1:
         caption += " Below: the voltage of one neuron per column around its mean, orange above and blue below."
     draw = partial(hexagonal_eye, time, sheets)
     exhibit = Exhibit("eye", caption, draw, "full")
+    shown = f"The same scene as a movie, {_SLOWER} times slower than life: {', '.join(s.name for s in frames)}."
     return Section(
         "stimulus",
         "What the eye saw",
         "A scene that drove the circuit, and how whole sheets of neurons answered.",
-        [exhibit],
+        [exhibit, Exhibit("eye_movie", shown, partial(eye_movie, moments, frames, slower=_SLOWER), "full")],
     )
 
 
@@ -43,19 +47,6 @@ def prediction_section(inputs: ReportInputs) -> Section | None:
     if not exhibits and not tables:
         return None
     return Section("prediction", "Prediction of held-out scenes", text, exhibits, tables)
-
-
-def training_section(inputs: ReportInputs) -> Section | None:
-    """Losses, scores and penalties of the network by step."""
-    if inputs.metrics is None:
-        return None
-    draw = partial(training_curves, inputs.metrics)
-    caption = (
-        "Training of the network by optimiser step; alternate phases are shaded. Scores against the truth are only "
-        "watched here, training never sees them."
-    )
-    exhibit = Exhibit("training_curves", caption, draw, "full")
-    return Section("training", "Training of the network", "", [exhibit])
 
 
 def _trace_exhibits(inputs: ReportInputs) -> list[Exhibit]:
@@ -77,7 +68,8 @@ def _trace_exhibits(inputs: ReportInputs) -> list[Exhibit]:
     return exhibits
 
 
-def _sheets(inputs: ReportInputs) -> tuple[list[Sheet], np.ndarray]:
+def _sheets(inputs: ReportInputs, n: int, consecutive: bool = False) -> tuple[list[Sheet], np.ndarray]:
+    """Sheets at n moments of a scene, spread over it or one after the other, and the moments [s]."""
     recording = inputs.recording
     if recording is None or recording.column_positions is None or not recording.splits:
         return [], np.empty(0)
@@ -85,8 +77,9 @@ def _sheets(inputs: ReportInputs) -> tuple[list[Sheet], np.ndarray]:
     split = recording["test"] if "test" in recording else recording[recording.splits[-1]]
     if not split.has_stimulus or len(places) < 2 or split.n_frames < N_MOMENTS:
         return [], np.empty(0)
-    start, stop = _scene(split, inputs.config.stimulus.clip_frames)
-    moments = np.unique(np.linspace(start, stop - 1, N_MOMENTS).astype(int))
+    start, stop = scene(split, inputs.config.stimulus.clip_frames)
+    last = min(stop, start + n) - 1 if consecutive else stop - 1
+    moments = np.unique(np.linspace(start, last, n).astype(int))
     values = split.frames(moments, "stimulus")
     if values.shape[1] != len(places):
         return [], np.empty(0)
@@ -94,7 +87,7 @@ def _sheets(inputs: ReportInputs) -> tuple[list[Sheet], np.ndarray]:
     return sheets + _answers(inputs, split, moments, start, stop), moments * recording.dt
 
 
-def _scene(split: Split, clip_frames: int) -> tuple[int, int]:
+def scene(split: Split, clip_frames: int) -> tuple[int, int]:
     """First frame and end of the second scene of a split (the first one begins at rest), or of what there is."""
     length = min(clip_frames, split.n_frames)
     start = length if split.n_frames >= 2 * length else 0

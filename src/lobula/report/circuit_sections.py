@@ -9,15 +9,12 @@ from lobula.data.estimates import Estimates
 from lobula.errors import MissingInputError
 from lobula.figures import (
     identifiability_map,
-    principal_plane,
     recovery_scatter,
     resolution_histogram,
-    types_in_plane,
     weights_by_type,
 )
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
-from lobula.report.tables import type_table
 
 
 def weight_section(inputs: ReportInputs) -> Section | None:
@@ -72,31 +69,6 @@ def neuron_section(inputs: ReportInputs) -> Section | None:
             exhibits.append(Exhibit(f"{column}_{name}", caption, draw, starts_row=first))
     text = "How fast every neuron follows its input, and the voltage that it returns to. One point per neuron."
     return Section("neurons", "Time constants and resting potentials", text, exhibits)
-
-
-def type_section(inputs: ReportInputs) -> Section | None:
-    """Neurons in the learned embedding and in the plane of tau and rest, coloured by type."""
-    exhibits = []
-    for name, estimates in inputs.estimates.items():
-        kind, names, source = cell_types(inputs, estimates)
-        columns = [column for column in estimates.neurons if str(column).startswith("embedding_")]
-        if columns:
-            plane, labels = principal_plane(estimates.neurons[columns].to_numpy(float))
-            draw = partial(types_in_plane, plane[:, 0], plane[:, 1], kind, names, labels=labels)
-            caption = f"What {name} learned to tell neurons apart, coloured by {source}."
-            exhibits.append(Exhibit(f"embedding_{name}", caption, draw, "half"))
-    best = inputs.headline
-    if best in inputs.estimates:
-        estimates = inputs.estimates[best]
-        kind, names, source = cell_types(inputs, estimates)
-        tau, rest = (estimates.neurons[column].to_numpy(float) for column in ("tau", "v_rest"))
-        labels = ("recovered time constant [s]", "recovered resting potential [a.u.]")
-        draw = partial(types_in_plane, tau, rest, kind, names, labels=labels)
-        caption = f"Two properties that {best} recovered, coloured by {source}: neurons of one type gather."
-        exhibits.append(Exhibit(f"type_plane_{best}", caption, draw, "half"))
-    tables = [table for table in [type_table(inputs)] if table is not None]
-    text = "Neurons of one type should end up together, although no estimator was told the types."
-    return Section("cell-types", "Cell types", text, exhibits, tables) if exhibits or tables else None
 
 
 def knowable_section(inputs: ReportInputs) -> Section | None:

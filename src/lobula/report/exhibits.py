@@ -7,10 +7,10 @@ from typing import Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lobula.figures import FigureStyle
+from lobula.figures import FigureStyle, Movie
 from lobula.report.tables import Table
 
-Draw = Callable[[FigureStyle], tuple[Figure, pd.DataFrame]]
+Draw = Callable[[FigureStyle], tuple[Figure | Movie, pd.DataFrame]]
 Width = Literal["third", "half", "full"]
 
 
@@ -21,7 +21,7 @@ class Exhibit:
     Attributes:
         name: of its files.
         caption: one or two sentences.
-        draw: from a style to the figure and its table.
+        draw: from a style to the figure, or the movie, and its table.
         width: share of the page that it takes on a wide screen.
         starts_row: it does not go beside the figure before it.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lobula.data.atomic import atomic_write_bytes, atomic_write_text
-from lobula.figures import DARK, LIGHT, FigureStyle
+from lobula.figures import DARK, LIGHT, FigureStyle, Movie
 from lobula.report.exhibits import Exhibit
 
 logger = logging.getLogger(__name__)
@@ -52,23 +52,32 @@ def make_picture(exhibit: Exhibit, folder: Path, formats: Sequence[str], dark: b
     """
     sources: dict[str, str] = {}
     names: list[str] = []
+    media = ""
     size = (0, 0)
     for style in styles(dark):
-        figure, table = exhibit.draw(style)
-        files = {"svg": style.save(figure, "svg")}
+        drawn, table = exhibit.draw(style)
+        if isinstance(drawn, Movie):
+            kinds, files = ["webp"], {"webp": drawn.content}
+            shown, media, width, height = drawn.content, "image/webp", *drawn.size
+        else:
+            kinds = list(formats)
+            is_large = bool(names) and media == "image/png"  # the first was, so will this be
+            files = {} if is_large else {"svg": style.save(drawn, "svg")}
+            width, height = (round(float(side) * _CSS_PIXELS_PER_INCH) for side in drawn.get_size_inches())
+            shown, media = files.get("svg", b""), "image/svg+xml"
+            if is_large or len(shown) > _SVG_BYTES:
+                shown, media = style.save(drawn, "png"), "image/png"
+                files["png"] = shown
+            if not names:
+                files |= {kind: style.save(drawn, kind) for kind in kinds if kind not in files}
         if not names:
-            for kind in formats:
-                files[kind] = files.get(kind) or style.save(figure, kind)
-                names.append(f"{exhibit.name}.{kind}")
-                atomic_write_bytes(folder / names[-1], files[kind])
+            size = (width, height)
+            names = [f"{exhibit.name}.{kind}" for kind in kinds]
+            for kind, name in zip(kinds, names, strict=True):
+                atomic_write_bytes(folder / name, files[kind])
             names.append(f"{exhibit.name}.csv")
             atomic_write_text(folder / names[-1], table.to_csv(index=False, float_format="%.6g"))
-            width, height = figure.get_size_inches() * _CSS_PIXELS_PER_INCH
-            size = (round(float(width)), round(float(height)))
-        if len(files["svg"]) <= _SVG_BYTES:
-            sources[style.name] = data_uri(files["svg"], "image/svg+xml")
-        else:
-            sources[style.name] = data_uri(files.get("png") or style.save(figure, "png"), "image/png")
+        sources[style.name] = data_uri(shown, media)
     logger.debug("drew %s", exhibit.name)
     return Picture(exhibit, sources, size, tuple(names))
 

@@ -7,27 +7,34 @@ from pathlib import Path
 from lobula.data.atomic import atomic_write_text
 from lobula.data.run_dir import RunDir
 from lobula.report import page
-from lobula.report.activity_sections import prediction_section, stimulus_section, training_section
+from lobula.report.activity_sections import prediction_section, stimulus_section
 from lobula.report.circuit_sections import (
     knowable_section,
     neuron_section,
-    type_section,
     weight_section,
 )
 from lobula.report.files import make_picture
 from lobula.report.function_section import function_section
 from lobula.report.inputs import ReportInputs, load_inputs
+from lobula.report.neural_section import neural_section
 from lobula.report.overview import head, run_facts, score_section
+from lobula.report.readout_section import readout_section
+from lobula.report.structure_section import structure_section
+from lobula.report.training_section import training_section
+from lobula.report.type_section import type_section
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "report"
 _SECTIONS = (
     stimulus_section,
+    neural_section,
     score_section,
     weight_section,
     neuron_section,
+    structure_section,
     function_section,
+    readout_section,
     type_section,
     prediction_section,
     knowable_section,

@@ -1,0 +1,189 @@
+"""Figures of whole circuits, activity, read-out and training: each in both looks, each with the numbers it shows."""
+
+import re
+import sys
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+import lobula.figures as figures
+from lobula.figures import DARK, LIGHT, ByType, FigureStyle, Movie, Pair, Sheet
+from lobula.figures.panels import block_ticks
+from lobula.report import plane
+
+STYLES = [LIGHT, DARK]
+NAMES = ["L1", "Mi1", "T4a"]
+KIND = np.repeat([0, 1, 2], 10)
+METRICS = pd.DataFrame(
+    {
+        "iteration": [1, 2, 3, 4],
+        "phase": ["joint"] * 2 + ["round 1"] * 2,
+        "connectivity_r2": [0.1, 0.5, np.nan, 0.9],
+        "loss": [4.0, 3, 2, 1],
+        "prediction": [3.0, 2, 1, 0.5],
+        "validation": [5.0, 4, 3, 2],
+        "g_phi_norm": [1e-2, 1e-3, np.nan, np.nan],
+    }
+)
+HEXAGON = figures.hexagon_centres(np.array([0, 1, 0, -1, -1, 0, 1]), np.array([0, 0, 1, 1, 0, -1, -1]))
+
+
+def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Figure, pd.DataFrame]]:
+    """One of every family of this file."""
+    pre, post = rng.integers(0, 30, (2, 200))
+    true = rng.standard_normal(200)
+    found = true + 0.1 * rng.standard_normal(200)
+    values = {"true": rng.standard_normal(9) + 0j, "gnn": rng.standard_normal(9) * 1j}
+    sizes = {"true": np.geomspace(5, 1e-3, 9), "gnn": np.geomspace(4, 1e-3, 9)}
+    square = {"senders": rng.random((5, 5)), "receivers": rng.random((5, 5))}
+    spaces = {"senders": rng.random(5), "receivers": rng.random(5)}
+    voltage = rng.standard_normal((12, 30))
+    share = {"voltage": np.geomspace(1, 1e-9, 20) / np.geomspace(1, 1e-9, 20).sum()}
+    residual = {"ridge": rng.random(30) + 2, "gnn": np.r_[np.nan, rng.random(29) + 2]}
+    pairs = [
+        Pair(title, "x", true, found, {"R²": 0.9}) for title in ("weights", "time constants", "resting potentials")
+    ]
+    each = [ByType("tau [s]", found[:30], KIND, true[:30]), ByType("slope", found[30:60], KIND)]
+    labels = ("a", "b")
+    raw = {"estimator": "gnn", "raw_scores": {"slope": None}, "scores": {"R²": 0.9}}
+    return {
+        "matrix": figures.connectivity_matrix(pre, post, {"true": true, "gnn": found}, KIND, NAMES, style),
+        "spectra": figures.weight_spectra(values, sizes, {"true": 1.5, "gnn": 1.4}, style),
+        "alignment": figures.singular_alignment(square, spaces, style, estimator="gnn"),
+        "kinograph": figures.kinograph(np.arange(12) * 0.02, {"recorded": voltage, "gnn": voltage}, KIND, NAMES, style),
+        "ranks": figures.activity_ranks(share, {"voltage": {0.9: 3, 0.99: 6}}, style),
+        "residual": figures.residual_spread(residual, np.linspace(0.1, 1, 30), style, expected=np.full(30, 2.5)),
+        "confusion": figures.confusion_matrix(np.eye(3, 4, dtype=int) * 9, np.arange(4), NAMES, style, estimator="gnn"),
+        "clusters": figures.clusters_in_plane(voltage[:2].T, KIND, KIND - 1, NAMES, style, labels=labels),
+        "errors": figures.type_errors(each, NAMES, style, estimator="spline"),
+        "raw": figures.raw_and_corrected(true, 7 * true, found, style, **raw),
+        "raw_density": figures.raw_and_corrected(true, 7 * true, found, style, max_points=50, **raw),
+        "slopes": figures.slopes_by_type(each, NAMES, style, estimator="gnn"),
+        "summary": figures.training_summary(METRICS, pairs, voltage[:2].T, KIND, NAMES, style, labels=labels),
+        "losses": figures.loss_terms(METRICS, style),
+        "trajectories": figures.r2_trajectories(METRICS, style, final={"connectivity_r2": 0.95}),
+    }
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_every_figure_draws_in_both_looks(style: FigureStyle, rng: np.random.Generator) -> None:
+    for name, (figure, table) in draw_all(style, rng).items():
+        assert len(table), name
+        assert tuple(figure.get_facecolor()[:3]) == to_rgb(style.paper)
+        assert style.save(figure, "svg").startswith(b"<?xml"), name
+
+
+def test_matrix_holds_every_weight_once(rng: np.random.Generator) -> None:
+    n = 1000
+    edges = np.unique(rng.integers(0, n, (3000, 2)), axis=0).T
+    weight = rng.standard_normal(edges.shape[1])
+    kind = rng.integers(0, 3, n)
+    _, table = figures.connectivity_matrix(*edges, {"true": weight}, kind, NAMES, LIGHT)
+    assert table["true"].sum() == pytest.approx(weight.sum())
+    assert table[["from_rank", "to_rank"]].to_numpy().max() < n
+    small, post = np.array([0, 2, 1]), np.array([1, 0, 2])
+    _, table = figures.connectivity_matrix(
+        small, post, {"true": np.array([1.0, np.nan, 3.0])}, np.arange(3)[::-1], NAMES, LIGHT
+    )
+    assert sorted(map(tuple, table.to_numpy().tolist())) == [(1.0, 0.0, 3.0), (2.0, 1.0, 1.0)]
+
+
+def test_tables_hold_what_is_drawn(rng: np.random.Generator) -> None:
+    tables = {name: table for name, (_, table) in draw_all(LIGHT, rng).items()}
+    assert set(tables["spectra"]["kind"]) == {"eigenvalue", "singular value"}
+    assert len(tables["alignment"]) == 2 * 25
+    assert tables["kinograph"].shape == (2 * 30, 3 + 12)
+    assert tables["ranks"]["cumulative"].iloc[-1] == pytest.approx(1.0)
+    assert list(tables["residual"]) == ["neuron", "spread", "expected", "ridge", "gnn"]
+    assert tables["confusion"]["n"].tolist() == [9, 9, 9]
+    assert set(tables["clusters"]["cluster"]) == {"", "L1", "Mi1"}
+    assert tables["raw_density"].query("panel == 'raw'")["count"].sum() > 190
+    assert len(tables["raw"].query("panel == 'raw'")) == 200
+    assert tables["trajectories"]["phase"].iloc[-1] == "read-out"
+    assert tables["trajectories"]["connectivity_r2"].iloc[-1] == 0.95
+    assert {"iteration", "loss", "prediction", "validation", "g_phi_norm"} <= set(tables["losses"])
+    assert {"embedding", "weights", "loss: held-out error"} <= set(tables["summary"]["panel"])
+
+
+def test_errors_by_type_are_means_and_standard_deviations(rng: np.random.Generator) -> None:
+    values, true = rng.standard_normal((2, 30))
+    values[0] = np.nan
+    _, table = figures.type_errors([ByType("tau", values, KIND, true)], [*NAMES, "none"], LIGHT, estimator="gnn")
+    for i, name in enumerate(NAMES):
+        row = table.set_index("cell_type").loc[name]
+        members = values[i == KIND]
+        assert row["n"] == np.isfinite(members).sum()
+        assert row["mean"] == pytest.approx(np.nanmean(members))
+        assert row["std"] == pytest.approx(np.nanstd(members))
+        assert row["true"] == pytest.approx(true[i == KIND].mean())
+    assert np.isnan(table["mean"].iloc[-1])
+
+
+def test_training_without_scores_or_penalties_still_draws() -> None:
+    plain = pd.DataFrame({"iteration": [1, 2], "phase": "joint", "loss": ["2", "1"]})
+    figure, table = figures.loss_terms(plain, LIGHT)
+    assert len(figure.axes) == 1
+    assert len(table) == 2
+    figures.r2_trajectories(plain, LIGHT)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_movie_moves_and_shows_the_values(style: FigureStyle) -> None:
+    values = np.zeros((4, 7))
+    values[np.arange(4), [0, 1, 2, 3]] = 1.0
+    sheets = [Sheet("stimulus", HEXAGON, values), Sheet("T4a", HEXAGON, values - 0.5, signed=True)]
+    movie, table = figures.eye_movie(np.arange(4) * 0.02, sheets, style, slower=4)
+    assert isinstance(movie, Movie)
+    with Image.open(BytesIO(movie.content)) as picture:
+        assert picture.n_frames == 4
+        assert picture.size == movie.size == (2 * style.movie_pixels, style.movie_pixels)
+        first = np.asarray(picture.convert("RGB"))
+        middle = style.movie_pixels // 2
+        assert first[middle, middle].min() > 220  # the column in the middle is bright in the first picture
+        picture.seek(1)
+        assert np.asarray(picture.convert("RGB"))[middle, middle].max() < 35
+    assert np.abs(first[2, 2] / 255 - to_rgb(style.paper)).max() < 0.05
+    assert len(table) == 2 * 4 * 7
+    assert table["value"].tolist()[:28] == values.ravel().tolist()
+
+
+def test_names_of_blocks_keep_their_distance() -> None:
+    places, labels = block_ticks(np.repeat(np.arange(50), 10), [f"type {i}" for i in range(50)], most=25)
+    assert len(places) == 25
+    assert np.diff(places).min() >= 500 / 25
+    assert labels[:2] == ["type 0", "type 2"]
+    assert block_ticks(np.full(5, -1), [], most=3) == ([], [])
+
+
+def test_map_of_neurons_is_pca_without_umap(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    features = rng.standard_normal((50, 5)) * [5, 3, 1, 1, 1]
+    places, labels, method = plane.neuron_map(features)
+    centred = features - features.mean(0)
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    assert np.allclose(np.abs(places), np.abs(left[:, :2] * size[:2]))
+    assert "without UMAP" in method
+    assert re.match("principal component 1", labels[0])
+    assert plane.neuron_map(features[:, :1])[0].shape == (50, 2)
+
+
+def test_map_of_neurons_is_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, **options: object) -> None:
+            assert options["random_state"] == 0
+
+        def fit_transform(self, features: np.ndarray) -> np.ndarray:
+            return features[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    places, labels, method = plane.neuron_map(np.ones((40, 3)))
+    assert (places.shape, labels[0], method) == ((40, 2), "UMAP 1", "UMAP")
+    places, _, method = plane.neuron_map(np.ones((2 * plane.MOST_UMAP, 3)))
+    assert np.isfinite(places).all(axis=1).sum() == plane.MOST_UMAP
+    assert method == "UMAP of 3,000 neurons, evenly chosen"
