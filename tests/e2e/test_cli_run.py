@@ -58,7 +58,7 @@ def test_closed_form_rungs_come_close_to_the_ceiling(finished):
 def test_no_stray_files(finished):
     run, _ = finished
     expected = {".lock", "config.yaml", "estimates", "models", "recording.zarr", "report", "run.json"}
-    assert {entry.name for entry in run.iterdir()} == expected | {"scores.json", "traces.npz", "truth.zarr"}
+    assert {entry.name for entry in run.iterdir()} == expected | {"scores", "scores.json", "traces.npz", "truth.zarr"}
     left_over = [path for path in run.rglob("*") if path.name.endswith((".partial", ".tmp")) or path.stem == "tmp"]
     assert left_over == []
     assert {entry.name for entry in (run / "estimates").iterdir()} == {f"{name}.zarr" for name in ESTIMATORS}
