@@ -16,7 +16,7 @@ from lobula.regression.curve import initial_knots, merge_close, refined_knots
 from lobula.regression.gram import block_arrays
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.spline import bounded_step, some_targets
-from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.tabulate import NeuronCurves, tabulate, visited_range
 
 relu = get_activation("relu")
 
@@ -243,3 +243,21 @@ def test_ridge_on_a_gpu_is_ridge(planted: Planted, recording: Recording) -> None
     arguments = recording["train"], planted.wiring, relu, "drift"
     own, other = fit_circuit(*arguments, device=torch.device("cuda")), fit_circuit(*arguments)
     np.testing.assert_allclose(own.theta, other.theta, rtol=1e-5, atol=1e-7)
+
+
+def test_tables_of_many_neurons_are_interpolated_and_continued() -> None:
+    rng = np.random.default_rng(0)
+    n = 3000  # several blocks of frames
+    curves = NeuronCurves(
+        rng.normal(-2, 0.1, n).astype(np.float32),
+        rng.uniform(0.05, 0.1, n).astype(np.float32),
+        rng.normal(size=(65, n)).astype(np.float32),
+    )
+    voltage = rng.normal(0, 2, (100, n)).astype(np.float32)
+    found = curves(voltage)
+    for i in range(0, n, 250):
+        knots = curves.low[i] + curves.step[i] * np.arange(65)
+        expected = PiecewiseLinear(knots.astype(np.float64), curves.table[:, i].astype(np.float64))(voltage[:, i])
+        np.testing.assert_allclose(found[:, i], expected, rtol=2e-3, atol=2e-3)
+    assert found.dtype == np.float32
+    assert curves(voltage[:0]).shape == (0, n)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lobula.regression.gram import Frames, MessageFunction
+from lobula.regression.gram import Frames, MessageFunction, in_parallel
 
 N_POINTS = 513
 MARGIN = 0.02
@@ -33,27 +33,27 @@ class NeuronCurves:
         return np.ascontiguousarray(self.table.T).ravel()
 
     def __call__(self, voltage: np.ndarray) -> np.ndarray:
-        """Messages (T, N) at voltages (T, N); a few frames at a time, in buffers that stay in the cache."""
+        """Messages (T, N) at voltages (T, N); a few frames at a time, so that they stay in the cache."""
         n_points, n = self.table.shape
-        rows = max(1, min(BLOCK // max(n, 1), len(voltage)))
-        first = np.arange(n, dtype=np.intp) * n_points
+        rows = max(1, BLOCK // max(n, 1))
+        first, table = np.arange(n, dtype=np.intp) * n_points, self._by_neuron
         result = np.empty(voltage.shape, dtype=self.table.dtype)
-        position, right = np.empty((2, rows, n), dtype=self.table.dtype)
-        index = np.empty((rows, n), dtype=np.intp)
-        for start in range(0, len(voltage), rows):
-            v, left = voltage[start : start + rows], result[start : start + rows]
-            p, r, k = position[: len(v)], right[: len(v)], index[: len(v)]
-            np.divide(np.subtract(v, self.low, out=p), self.step, out=p)
-            np.clip(p, 0, n_points - 2, out=r)
-            np.copyto(k, r, casting="unsafe")
-            p -= k
-            k += first
-            np.take(self._by_neuron, k, out=left, mode="clip")
-            k += 1
-            np.take(self._by_neuron, k, out=r, mode="clip")
-            r -= left
-            r *= p
-            left += r
+
+        def look_up(block: int) -> None:
+            part = slice(block * rows, (block + 1) * rows)
+            left, position = result[part], (voltage[part] - self.low) / self.step
+            right = np.clip(position, 0, n_points - 2)
+            index = right.astype(np.intp)
+            position -= index
+            index += first
+            np.take(table, index, out=left, mode="clip")
+            index += 1
+            np.take(table, index, out=right, mode="clip")
+            right -= left
+            right *= position
+            left += right
+
+        in_parallel(look_up, -(-len(voltage) // rows))
         return result
 
 
