@@ -259,5 +259,6 @@ def test_tables_of_many_neurons_are_interpolated_and_continued() -> None:
         knots = curves.low[i] + curves.step[i] * np.arange(65)
         expected = PiecewiseLinear(knots.astype(np.float64), curves.table[:, i].astype(np.float64))(voltage[:, i])
         np.testing.assert_allclose(found[:, i], expected, rtol=2e-3, atol=2e-3)
-    assert found.dtype == np.float32
+    assert found.dtype == curves(voltage.astype(np.float64)).dtype == np.float32
+    np.testing.assert_allclose(curves(voltage.astype(np.float64)), found, rtol=2e-3, atol=2e-3)
     assert curves(voltage[:0]).shape == (0, n)

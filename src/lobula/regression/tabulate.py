@@ -41,7 +41,7 @@ class NeuronCurves:
 
         def look_up(block: int) -> None:
             part = slice(block * rows, (block + 1) * rows)
-            left, position = result[part], (voltage[part] - self.low) / self.step
+            left, position = result[part], ((voltage[part] - self.low) / self.step).astype(table.dtype, copy=False)
             right = np.clip(position, 0, n_points - 2)
             index = right.astype(np.intp)
             position -= index
