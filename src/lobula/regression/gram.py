@@ -5,13 +5,14 @@ Given a message function g, the circuit is linear in what is unknown:
     y_i(t) = k_i v_i(t) + c_i + q_i I_i(t) + sum_j theta_ij g_j(v_j(t))
 
 so everything a regression needs to know about neuron i is one small symmetric matrix: the products, summed over
-frames, of the row ``[g(v_pre) (d_i), v_i, 1, (I_i), y_i]`` with itself. Their sizes follow the in-degree, not the
-network: the full fly circuit needs 0.2 GB instead of the 1.5 GB of one all-pairs Gram matrix, and eight times less
-    arithmetic.
+frames, of the row ``[g(v_pre) (d_i), v_i, 1, (I_i), (own terms), y_i]`` with itself. Their sizes follow the in-degree,
+not the network: the full fly circuit needs 0.2 GB instead of the 1.5 GB of one all-pairs Gram matrix, and eight times
+less arithmetic. Where neurons have most others as inputs it is the other way round, and the products of all pairs are
+computed once (`pair_grams`).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +23,15 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from lobula.data.wiring import Wiring
+from lobula.errors import ConfigError
 from lobula.regression.gram_device import DeviceGrams
+from lobula.regression.own_terms import NoTerms, OwnTerms
+from lobula.regression.pair_grams import PairGrams, PairSums
 
 N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 BLOCK_FRAMES = 1000
 CPU = torch.device("cpu")
+NO_TERMS = NoTerms()
 
 MessageFunction = Callable[[np.ndarray], np.ndarray]
 """Maps voltages (T, N) to messages (T, N), neuron by neuron."""
@@ -48,18 +53,20 @@ class NeuronGrams:
     """Gram matrices of every neuron.
 
     Attributes:
-        grams: N arrays (p_i, p_i), float64; rows ``[messages of the inputs, v_i, 1, (I_i), y_i]``.
+        grams: N arrays (p_i, p_i), float64; rows ``[messages of the inputs, v_i, 1, (I_i), (own terms), y_i]``.
         n_frames: number of frames summed.
         has_stimulus: (N,) whether the row of I_i is present.
         message_mean: (N,) mean message of each neuron over the frames.
         message_std: (N,) standard deviation of each neuron's message.
+        n_own: rows of own terms K.
     """
 
-    grams: list[np.ndarray]
+    grams: Sequence[np.ndarray]
     n_frames: int
     has_stimulus: np.ndarray
     message_mean: np.ndarray
     message_std: np.ndarray
+    n_own: int = 0
 
 
 def frame_blocks(frames: Frames, target: str, max_frames: int | None, block: int = BLOCK_FRAMES) -> Iterator[slice]:
@@ -96,17 +103,25 @@ def stimulated(wiring: Wiring, has_stimulus: bool) -> np.ndarray:
 
 
 def design_rows(
-    i: int, wiring: Wiring, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray
+    i: int,
+    wiring: Wiring,
+    messages: np.ndarray,
+    voltage: np.ndarray,
+    external: np.ndarray | None,
+    target: np.ndarray,
+    own: OwnTerms = NO_TERMS,
 ) -> np.ndarray:
-    """The regressors and the target of neuron i, (p_i, T); all inputs are neuron-major (N, T) float64."""
+    """The regressors and the target of neuron i, (p_i, T); all arrays are neuron-major (N, T) float64."""
     inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
     d = len(inputs)
-    rows = np.empty((d + 3 + (external is not None), voltage.shape[1]))
+    rows = np.empty((d + 3 + (external is not None) + own.n_terms, voltage.shape[1]))
     np.take(messages, inputs, axis=0, out=rows[:d], mode="clip")  # the default mode fills a buffer first
     rows[d] = voltage[i]
     rows[d + 1] = 1.0
     if external is not None:
         rows[d + 2] = external[i]
+    if own.n_terms:
+        rows[-1 - own.n_terms : -1] = own(voltage[i : i + 1], slice(i, i + 1))[:, 0]
     rows[-1] = target[i]
     return rows
 
@@ -150,6 +165,7 @@ def accumulate(
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
     device: torch.device = CPU,
+    own: OwnTerms = NO_TERMS,
 ) -> NeuronGrams:
     """Sums the Gram matrices of every neuron over a recording, block by block.
 
@@ -161,30 +177,44 @@ def accumulate(
         max_frames: use at most this many frames, spread evenly.
         on_block: called with the number of frames done, for progress.
         device: where the products are computed.
+        own: terms of every neuron's own voltage.
     """
     n = wiring.n_neurons
     grams: list[np.ndarray | None] = [None] * n
-    elsewhere = None if device.type == "cpu" else DeviceGrams(wiring, device)
+    pairs = PairSums(wiring, device, own) if pairs_are_cheaper(wiring, own) else None
+    elsewhere = None if device.type == "cpu" or pairs is not None else DeviceGrams(wiring, device)
+    if elsewhere is not None and own.n_terms:
+        raise ConfigError(f"update.form: own terms of sparse circuits are computed on the CPU; got device {device}")
     has_stimulus = np.zeros(n, dtype=bool)
     total, sums, squares = 0, np.zeros(n), np.zeros(n)
     for span in frame_blocks(frames, target, max_frames):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has_stimulus = stimulated(wiring, external is not None)
         messages = message(voltage)
-        if elsewhere is None:
-            _add_block(grams, wiring, messages, voltage, external, y)
-        else:
+        if pairs is not None:
+            pairs.add(messages, voltage, external, y)
+        elif elsewhere is not None:
             elsewhere.add(messages, voltage, external, y)
+        else:
+            _add_block(grams, wiring, messages, voltage, external, own, y)
         total += len(voltage)
         sums += messages.sum(0, dtype=np.float64)
         squares += np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
         if on_block is not None:
             on_block(total)
-    if elsewhere is not None:
-        grams = [*elsewhere.to_list(has_stimulus)]
     mean = sums / total
     std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
-    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std)
+    if pairs is not None:
+        return NeuronGrams(pairs.grams(has_stimulus), total, has_stimulus, mean, std, own.n_terms)
+    if elsewhere is not None:
+        grams = [*elsewhere.to_list(has_stimulus)]
+    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std, own.n_terms)
+
+
+def pairs_are_cheaper(wiring: Wiring, own: OwnTerms) -> bool:
+    """Whether one product of all pairs of messages costs less than one for the inputs of every neuron."""
+    each = float(((wiring.in_degree + 3.0 + own.n_terms) ** 2).sum()) / 2  # their symmetric halves
+    return each > (3.0 + own.n_terms) * float(wiring.n_neurons) ** 2
 
 
 def _add_block(
@@ -193,6 +223,7 @@ def _add_block(
     messages: np.ndarray,
     voltage: np.ndarray,
     external: np.ndarray | None,
+    own: OwnTerms,
     target: np.ndarray,
 ) -> None:
     """Adds a block of frames, each (T, N), to the matrices of all neurons, on the CPU."""
@@ -201,6 +232,6 @@ def _add_block(
     e = None if external is None else neuron_major(external)
 
     def add(i: int) -> None:
-        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y))
+        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y, own))
 
     in_parallel(add, wiring.n_neurons)

@@ -1,13 +1,14 @@
 """Evidence ridge: every neuron's equation solved in closed form, with its own strength of regularisation.
 
-For neuron i the model is linear (`gram`): y = X_u b_u + X_h theta + noise, where X_u = [v_i, 1, (I_i)] is free and
+For neuron i the model is linear (`gram`): y = X_u b_u + X_h theta + noise, where X_u = [v_i, 1, (I_i), (own terms)] is
+free and
 theta ~ N(0, 1 / alpha) is shrunk, noise ~ N(0, 1 / beta). The prior is on the weights themselves, the same for a busy
 and for a quiet source: standardising the regressors, as is usual, would let the weights of rarely active sources run
 away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Williams (2006), ch. 2.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,11 +18,18 @@ from scipy.linalg import cho_factor, cho_solve
 
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
+from lobula.regression.dense import DenseProblem, is_dense
 from lobula.regression.gram import CPU, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 
 ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
+MOST_KEPT = 1.5e8
+"""Elements of eigenvectors that are kept at a time (1.2 GB)."""
+MOST_ASKED = 64
+"""Neurons whose evidence decides where they are not."""
+LEAST_LAMBDA = 1e-13
+"""Of the largest squared norm: what keeps a decomposition positive."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
 
@@ -42,6 +50,9 @@ class LinearCircuit:
         residual_std: (N,) standard deviation of the noise on the target [a.u./s].
         regularisation: (N,) lambda / n_frames.
         message_mean, message_std: (N,) statistics of the messages the fit used.
+        own_gain: (N, K) coefficients of the own terms; (0, 0) where there are none.
+        own_voltage: (M,) evenly spaced voltages of the table of what the own terms add up to [a.u.]; (0,) without.
+        own_rate: (M, N) that table [a.u./s].
     """
 
     k: np.ndarray
@@ -57,6 +68,9 @@ class LinearCircuit:
     regularisation: np.ndarray
     message_mean: np.ndarray
     message_std: np.ndarray
+    own_gain: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    own_voltage: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    own_rate: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def tau(self) -> np.ndarray:
@@ -193,30 +207,40 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         ratio: fixed lambda / n_frames (None: evidence and population decide).
         floor: lower bound on lambda / n_frames.
     """
-    n, e = wiring.n_neurons, wiring.n_edges
-    problems = neuron_problems(grams, wiring)
-    if ratio is None:
-        ratios = np.maximum(evidence_ratios(problems, grams.n_frames), floor)
+    n, active = wiring.n_neurons, grams.message_std > SILENT_STD
+    if is_dense(wiring, grams, active):
+        return dense_circuit(DenseProblem(grams, wiring, active), grams, wiring, ratio, floor)
+    if float((wiring.in_degree.astype(float) ** 2).sum()) > MOST_KEPT:
+        problems: list[NeuronProblem] = []
+        ratios = sampled_ratios(grams, wiring) if ratio is None else np.full(n, ratio)
     else:
-        ratios = np.full(n, max(ratio, floor))
+        problems = neuron_problems(grams, wiring)
+        ratios = evidence_ratios(problems, grams.n_frames) if ratio is None else np.full(n, ratio)
+    return solved(problems, grams, wiring, np.maximum(ratios, floor))
+
+
+def solved(problems: list[NeuronProblem], grams: NeuronGrams, wiring: Wiring, ratios: np.ndarray) -> LinearCircuit:
+    """The circuit for strengths lambda / n_frames (N,); without problems each equation is set up again and dropped."""
+    n, e = wiring.n_neurons, wiring.n_edges
+    n_own = grams.n_own
+    own_gain = np.zeros((n, n_own))
     per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv")}
     per_edge = {name: np.zeros(e) for name in ("theta", "theta_stderr", "weight_stderr", "resolution")}
 
     def task(i: int) -> None:
         span = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        fit = problems[i].solve(ratios[i] * grams.n_frames)
-        k = fit.free[0]
+        lam = ratios[i] * grams.n_frames
+        fit = problems[i].solve(lam) if problems else direct_fit(grams, wiring, i, lam)
         per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
         per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0
+        own_gain[i] = fit.free[len(fit.free) - n_own :]
         per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = np.sqrt(np.diag(fit.free_cov)[:2])
         per_neuron["rv"][i] = fit.residual_var
         per_edge["theta"][span] = fit.theta
         per_edge["theta_stderr"][span] = np.sqrt(fit.theta_var)
         per_edge["resolution"][span] = fit.resolution
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = fit.theta / k
-            variance = fit.theta_var - 2 * share * fit.theta_k_cov + share**2 * fit.free_cov[0, 0]
-            per_edge["weight_stderr"][span] = np.sqrt(np.maximum(variance, 0.0)) / abs(k)
+        stderr = stderr_of_weight(fit.theta, fit.theta_var, fit.theta_k_cov, fit.free[:1], fit.free_cov[0, :1])
+        per_edge["weight_stderr"][span] = stderr
 
     in_parallel(task, n)
     return LinearCircuit(
@@ -229,20 +253,101 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         regularisation=ratios,
         message_mean=grams.message_mean,
         message_std=grams.message_std,
+        own_gain=own_gain,
         **per_edge,
     )
 
 
-def neuron_problems(grams: NeuronGrams, wiring: Wiring) -> list[NeuronProblem]:
-    """The projected, diagonalised equation of every neuron."""
+def dense_circuit(
+    problem: DenseProblem, grams: NeuronGrams, wiring: Wiring, ratio: float | None, floor: float
+) -> LinearCircuit:
+    """The circuit of neurons that have all others as inputs; arguments as in `solve`."""
+    n, fed = wiring.n_neurons, problem.fed
+    ratios = problem.ratios() if ratio is None else np.full(len(fed), ratio)
+    fit = problem.solve(np.maximum(ratios, floor))
+    row = np.full(n, -1)
+    row[fed] = np.arange(len(fed))
+    at = row[wiring.post], wiring.pre
+    theta, variance, k_cov = fit.theta[at], fit.theta_var[at], fit.theta_k_cov[at]
+    variance[grams.message_std[wiring.pre] <= SILENT_STD] = np.inf
+    free, cov = np.zeros((n, fit.free.shape[1])), np.zeros((n, *fit.free_cov.shape[1:]))
+    residual_var, regularisation = np.zeros(n), np.ones(n)
+    free[fed], cov[fed], residual_var[fed], regularisation[fed] = fit.free, fit.free_cov, fit.residual_var, fit.ratios
+    for i in np.setdiff1d(np.arange(n), fed):
+        alone = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, np.zeros(0, dtype=bool)).solve(1.0)
+        free[i], cov[i], residual_var[i] = alone.free, alone.free_cov, alone.residual_var
+    has = bool(grams.has_stimulus[fed[0]])
+    return LinearCircuit(
+        k=free[:, 0],
+        c=free[:, 1],
+        q=free[:, 2] if has else np.zeros(n),
+        theta=theta,
+        theta_stderr=np.sqrt(variance),
+        k_stderr=np.sqrt(cov[:, 0, 0]),
+        c_stderr=np.sqrt(cov[:, 1, 1]),
+        weight_stderr=stderr_of_weight(theta, variance, k_cov, free[wiring.post, 0], cov[wiring.post, 0, 0]),
+        resolution=fit.resolution[at],
+        residual_std=np.sqrt(residual_var),
+        regularisation=regularisation,
+        message_mean=grams.message_mean,
+        message_std=grams.message_std,
+        own_gain=free[:, free.shape[1] - grams.n_own :],
+    )
+
+
+def stderr_of_weight(
+    theta: np.ndarray, variance: np.ndarray, k_cov: np.ndarray, k: np.ndarray, k_var: np.ndarray
+) -> np.ndarray:
+    """Standard error of -theta / k from variances and covariance, each (E,) or of one neuron."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = theta / k
+        return np.sqrt(np.maximum(variance - 2 * share * k_cov + share**2 * k_var, 0.0)) / np.abs(k)
+
+
+def direct_fit(grams: NeuronGrams, wiring: Wiring, i: int, lam: float) -> NeuronFit:
+    """One neuron's solution for a known strength lambda, without a decomposition: for many inputs."""
+    inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+    d, gram = len(inputs), grams.grams[i]
+    live = grams.message_std[inputs] > SILENT_STD
+    kept = np.r_[np.flatnonzero(live), np.arange(d, len(gram) - 1)]
+    n_live, n_free = int(live.sum()), len(gram) - 1 - d
+    matrix, rhs = gram[np.ix_(kept, kept)], gram[kept, -1]
+    diagonal = np.diag(matrix)
+    lam = max(lam, LEAST_LAMBDA * float(diagonal.max()))
+    jitter = np.where(diagonal > 0, 1e-14 * diagonal, 1.0)
+    jitter[:n_live] = lam
+    inverse = cho_solve(cho_factor(matrix + np.diag(jitter), lower=True), np.eye(len(kept)))
+    found = inverse @ rhs
+    residual_var = max(float(gram[-1, -1] - rhs @ found), 0.0) / max(grams.n_frames - n_free, 1)
+    theta, variance, resolution, k_cov = np.zeros(d), np.full(d, np.inf), np.zeros(d), np.zeros(d)
+    theta[live] = found[:n_live]
+    variance[live] = residual_var * np.diag(inverse)[:n_live]
+    resolution[live] = 1.0 - lam * np.diag(inverse)[:n_live]
+    k_cov[live] = residual_var * inverse[:n_live, n_live]
+    free_cov = residual_var * inverse[n_live:, n_live:]
+    return NeuronFit(found[n_live:], theta, free_cov, variance, k_cov, resolution, residual_var)
+
+
+def sampled_ratios(grams: NeuronGrams, wiring: Wiring) -> np.ndarray:
+    """(N,) lambda / n_frames where not all equations fit in memory: some neurons speak for all."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    chosen = fed[np.unique(np.linspace(0, len(fed) - 1, min(len(fed), MOST_ASKED)).astype(int))]
+    problems = neuron_problems(grams, wiring, chosen)
+    return np.full(wiring.n_neurons, np.exp(np.log(evidence_ratios(problems, grams.n_frames)).mean()))
+
+
+def neuron_problems(grams: NeuronGrams, wiring: Wiring, neurons: np.ndarray | None = None) -> list[NeuronProblem]:
+    """The projected, diagonalised equation of every neuron, or of some."""
     active = grams.message_std > SILENT_STD
-    problems: list[NeuronProblem | None] = [None] * wiring.n_neurons
+    chosen = np.arange(wiring.n_neurons) if neurons is None else neurons
+    problems: list[NeuronProblem | None] = [None] * len(chosen)
 
-    def task(i: int) -> None:
+    def task(row: int) -> None:
+        i = chosen[row]
         inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
-        problems[i] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
+        problems[row] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
 
-    in_parallel(task, wiring.n_neurons)
+    in_parallel(task, len(chosen))
     return [p for p in problems if p is not None]
 
 

@@ -1,0 +1,165 @@
+r"""Evidence ridge for all neurons at once where everybody is an input of everybody.
+
+All neurons share the products H = h h' of the messages; they differ in their free columns F_i (leak, offset, input, own
+terms) and in whether they are an input of themselves. With the eigenvectors of H, and R = (H + lambda)^{-1} without
+row and column i where there is no self-loop, everything is a low-rank change:
+
+.. math:: T_i = [F_i\, y_i]' [F_i\, y_i] - [F_i\, y_i]' h' R\, h\, [F_i\, y_i], \qquad
+          b_i = (T_{FF})^{-1} T_{Fy}, \quad \theta_i = R\, h\, (y_i - F_i b_i)
+
+so N neurons cost a few products of (N, N) matrices instead of N decompositions. Reference: Golub & Van Loan (2013),
+ch. 2.1.4 (Sherman-Morrison-Woodbury).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from scipy.linalg import eigh
+
+from lobula.data.wiring import Wiring
+from lobula.regression.gram import NeuronGrams
+from lobula.regression.pair_grams import PairGrams
+from lobula.regression.shrinkage import LOG_RATIOS, population_ratios
+
+ROUNDING = 1e-13
+"""Eigenvalues below this share of the largest are rounding."""
+MOST_ASKED = 128
+LEAST_MISFIT = 1e-15
+"""Of the target's sum of squares: a residual below is rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFit:
+    """Solutions of all neurons.
+
+    Attributes:
+        free: (N, F) coefficients of the free columns.
+        free_cov: (N, F, F) their posterior covariance.
+        theta: (N, N) coefficients of the messages, row postsynaptic.
+        theta_var: (N, N) their posterior variances.
+        theta_k_cov: (N, N) their covariances with the first free coefficient.
+        resolution: (N, N).
+        residual_var: (N,).
+        ratios: (N,) lambda / n_frames.
+    """
+
+    free: np.ndarray
+    free_cov: np.ndarray
+    theta: np.ndarray
+    theta_var: np.ndarray
+    theta_k_cov: np.ndarray
+    resolution: np.ndarray
+    residual_var: np.ndarray
+    ratios: np.ndarray
+
+
+def is_dense(wiring: Wiring, grams: NeuronGrams, active: np.ndarray) -> bool:
+    """Whether `solve_dense` applies: every neuron that has inputs has all active ones, itself perhaps excepted."""
+    if not isinstance(grams.grams, PairGrams) or len(np.unique(grams.has_stimulus)) > 1:
+        return False
+    n_active = int(active.sum())
+    has_self = np.zeros(wiring.n_neurons, dtype=bool)
+    has_self[wiring.post[wiring.pre == wiring.post]] = True
+    live = np.bincount(wiring.post[active[wiring.pre]], minlength=wiring.n_neurons)
+    fed = wiring.in_degree > 0
+    expected = n_active - (active & ~has_self)
+    return bool(fed.any() and (live[fed] == expected[fed]).all())
+
+
+class DenseProblem:
+    """All neurons' equations in the eigenvectors of the products of their messages.
+
+    Args:
+        grams: from `gram.accumulate`, of all pairs.
+        wiring: the graph, for which `is_dense` holds.
+        active: (N,) bool, sources whose message varies; the others get weight 0 and infinite uncertainty.
+    """
+
+    def __init__(self, grams: NeuronGrams, wiring: Wiring, active: np.ndarray) -> None:
+        pairs = cast(PairGrams, grams.grams)
+        self.fed = np.flatnonzero(wiring.in_degree > 0)
+        self.live = np.flatnonzero(active)
+        kept = pairs.kept(int(self.fed[0]))
+        self.n_frames, self.dof = grams.n_frames, max(grams.n_frames - len(kept) + 1, 1)
+        self.rows = pairs.rows[self.fed][:, kept][:, :, kept]
+        s, self.vectors = eigh(pairs.messages[np.ix_(self.live, self.live)], overwrite_a=True, check_finite=False)
+        self.s = np.where(s < ROUNDING * s[-1], 0.0, s)
+        position = np.full(wiring.n_neurons, -1)
+        position[self.live] = np.arange(len(self.live))
+        loops = np.zeros(wiring.n_neurons, dtype=bool)
+        loops[wiring.post[wiring.pre == wiring.post]] = True
+        self.own = np.where(loops, -1, position)[self.fed]
+        cross = pairs.cross[kept][:, self.live][:, :, self.fed]
+        self.without = np.flatnonzero(self.own >= 0)
+        cross[:, self.own[self.without], self.without] = 0.0  # a neuron that is no input of itself
+        self.cross = np.stack([self.vectors.T @ c for c in cross])
+        self.own_vector = np.zeros((len(self.live), len(self.fed)))
+        self.own_vector[:, self.without] = self.vectors[self.own[self.without]].T
+
+    def ratios(self) -> np.ndarray:
+        """(M,) lambda / n_frames by evidence and population; of many neurons, some speak for all: they are alike."""
+        m = len(self.fed)
+        asked = np.unique(np.linspace(0, m - 1, min(m, MOST_ASKED)).astype(int))
+        found = population_ratios(*self.evidence(asked), self.n_frames)
+        ratios = np.full(m, np.exp(np.log(found).mean()))
+        ratios[asked] = found
+        return ratios
+
+    def reduced(
+        self, lam: np.ndarray, chosen: np.ndarray | slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """T (M, F+1, F+1) for strengths lambda (M,), with (H + lambda)^-1 in eigenvectors (L, M), its elements (i, i)
+        (M,) and, at i, its products with the columns (F+1, M); of all neurons, or some."""
+        inverse = 1.0 / (self.s[:, None] + lam)
+        own, cross = self.own_vector[:, chosen], self.cross[:, :, chosen]
+        diagonal = np.where(self.own[chosen] >= 0, np.einsum("lm,lm,lm->m", own, inverse, own), 1.0)
+        weighted = cross * inverse
+        at_own = np.einsum("flm,lm->fm", weighted, own)
+        table = self.rows[chosen] - np.einsum("flm,glm->mfg", weighted, cross)
+        table += np.einsum("fm,gm->mfg", at_own, at_own / diagonal)
+        return table, inverse, diagonal, at_own
+
+    def evidence(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(C, G) log evidence and residual variance over `LOG_RATIOS`, as `shrinkage.log_evidence` of some neurons."""
+        found = np.empty((2, len(chosen), len(LOG_RATIOS)))
+        size = len(self.s) - (self.own[chosen] >= 0)
+        total = np.maximum(self.rows[chosen, -1, -1], 1e-300)
+        for g, ratio in enumerate(10.0**LOG_RATIOS):
+            lam = np.full(len(chosen), ratio * self.n_frames)
+            table, _, diagonal, _ = self.reduced(lam, chosen)
+            free = table[:, :-1, :-1]
+            gain = np.linalg.solve(free, table[:, :-1, -1:])[..., 0]
+            rss = table[:, -1, -1] - np.einsum("mf,mf->m", gain, table[:, :-1, -1])
+            rss = np.maximum(rss, LEAST_MISFIT * total)
+            log_det = np.log(self.s + lam[0]).sum() + np.log(diagonal) - size * np.log(lam)
+            log_det += np.linalg.slogdet(free)[1]
+            found[:, :, g] = -0.5 * log_det - 0.5 * self.dof * np.log(rss), rss / self.dof
+        return found[0], found[1]
+
+    def solve(self, ratios: np.ndarray) -> DenseFit:
+        """The solutions for strengths lambda / n_frames (M,) of the neurons that have inputs."""
+        lam, n, m = ratios * self.n_frames, len(self.live), len(self.fed)
+        table, inverse, diagonal, at_own = self.reduced(lam)
+        free_inverse = np.linalg.inv(table[:, :-1, :-1])
+        gain = np.einsum("mfg,mg->mf", free_inverse, table[:, :-1, -1])
+        rss = table[:, -1, -1] - np.einsum("mf,mf->m", gain, table[:, :-1, -1])
+        variance = np.maximum(rss, 0.0) / self.dof
+        beside = self.vectors @ (inverse * self.own_vector)
+        columns = np.stack([self.vectors @ (c * inverse) for c in self.cross])
+        columns -= beside * (at_own / diagonal)[:, None]
+        theta = columns[-1] - np.einsum("flm,mf->lm", columns[:-1], gain)
+        solved = np.einsum("flm,mfg->glm", columns[:-1], free_inverse)
+        own_inverse = (self.vectors**2) @ inverse - beside**2 / diagonal
+        own_inverse += np.einsum("flm,flm->lm", solved, columns[:-1])
+        own_inverse = np.maximum(own_inverse, 0.0)
+        for array, value in ((theta, 0.0), (own_inverse, 0.0), (solved, 0.0)):
+            array[..., self.own[self.without], self.without] = value
+        resolution = np.clip(1.0 - lam * own_inverse, 0.0, 1.0)
+        whole = np.zeros((4, n, m))
+        whole[:] = theta, variance * own_inverse, -variance * solved[0], resolution
+        return DenseFit(
+            gain, variance[:, None, None] * free_inverse, *(x.T for x in whole), variance, ratios
+        )
+
+
