@@ -9,7 +9,7 @@ from lobula.data import NeuronState, NeuronTimeSeries, Recording, Wiring
 from lobula.data.estimates import Estimates
 from lobula.errors import LobulaError
 from lobula.pipeline import RunResult, recover, report, run, score, simulate, train
-from lobula.simulation import integrate
+from lobula.simulation import integrate, signal_network
 
 try:
     __version__ = version("lobula")
@@ -34,6 +34,7 @@ __all__ = [
     "report",
     "run",
     "score",
+    "signal_network",
     "simulate",
     "train",
 ]

@@ -36,6 +36,7 @@ from lobula.scoring import (
     type_table,
     write_tables,
 )
+from lobula.simulation.run import SECTIONS as SIMULATION_SECTIONS
 from lobula.simulation.run import simulate as simulate_recording
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
@@ -44,8 +45,6 @@ from lobula.training.closed_form import load_spline, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
 
 logger = logging.getLogger(__name__)
-
-SIMULATION_SECTIONS = ("connectome", "stimulus", "simulation")
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,10 @@ def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
 def _circuit_digest(config: ExperimentConfig) -> str:
     """Of the settings that make the recording, and of the content of files that they name."""
     named = content_digest(config.connectome.parameters, config.simulation.recording)
-    return combined_digest(config.digest(*SIMULATION_SECTIONS), named, listing_digest(config.stimulus.path))
+    parts = [config.digest(*SIMULATION_SECTIONS), named, listing_digest(config.stimulus.path)]
+    if config.connectome.source == "signal":
+        parts.append(content_digest(config.signal.connectivity_file, config.drive.path))
+    return combined_digest(*parts)
 
 
 def _model_digest(config: ExperimentConfig, name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lobula.config import ExperimentConfig
-from lobula.connectome import optic_lobe
 from lobula.data import Recording, Wiring
 from lobula.data.layout import recording_bytes
 from lobula.data.zarr_format import CHUNK_FRAMES
+from lobula.simulation.preparation import prepare
 
 # Seconds per unit of work, measured on two cores at extents 1, 3 and 8. Another machine is off by a common factor, and
 # estimators that converge early are faster. Q = sum over neurons of (in-degree + 3)^2, the size of all Gram matrices.
@@ -86,7 +86,7 @@ def make_plan(config: ExperimentConfig, out: Path, stages: Sequence[str]) -> Pla
         wiring, n_frames = recording.wiring, {name: recording[name].n_frames for name in recording.splits}
         stages = [name for name in stages if name != "simulate"]
     else:
-        wiring = optic_lobe(config.connectome.extent, config.connectome.parameters).wiring
+        wiring = prepare(config).connectome.wiring
         n_frames = {
             "train": settings.n_frames,
             "validation": settings.n_frames_validation,

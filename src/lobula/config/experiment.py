@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lobula.config.applicable import applies, refuse_others
 from lobula.config.base import Section, param
 from lobula.config.connectome import ConnectomeConfig
 from lobula.config.messages import one_line
@@ -15,6 +16,7 @@ from lobula.config.recovery import RecoveryConfig
 from lobula.config.regression import RidgeConfig, SplineConfig
 from lobula.config.report import ReportConfig
 from lobula.config.scoring import ScoringConfig
+from lobula.config.signal import DriveConfig, SignalConfig
 from lobula.config.simulation import SimulationConfig
 from lobula.config.stimulus import StimulusConfig
 from lobula.config.training import TrainingConfig
@@ -32,6 +34,8 @@ class ExperimentConfig(Section):
     name: str = param("experiment", "short name of the experiment")
     description: str = param("", "what the experiment is for")
     connectome: ConnectomeConfig = ConnectomeConfig()
+    signal: SignalConfig = SignalConfig()
+    drive: DriveConfig = DriveConfig()
     stimulus: StimulusConfig = StimulusConfig()
     simulation: SimulationConfig = SimulationConfig()
     training: TrainingConfig = TrainingConfig()
@@ -50,9 +54,11 @@ class ExperimentConfig(Section):
             ConfigError: one line that names every bad key or value.
         """
         try:
-            return cls.model_validate(dict(values))
+            config = cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(one_line(error, cls)) from None
+        refuse_others(config)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML and JSON can hold them; `from_dict` reads them back to an equal config."""
@@ -82,7 +88,8 @@ class ExperimentConfig(Section):
         """SHA-256 of some sections: equal digests mean equal settings.
 
         Args:
-            sections: section names; none means all of them (name and description never count).
+            sections: section names; none means all of them (name and description never count, nor do sections that mean
+                nothing for this circuit).
             exclude: paths that do not count, for example ``("simulation.seed",)``.
 
         Raises:
@@ -96,6 +103,7 @@ class ExperimentConfig(Section):
         chosen = {
             f"{name}.{key}": value
             for name in names
+            if applies(name, self.connectome.source)
             for key, value in document[name].items()
             if f"{name}.{key}" not in exclude
         }

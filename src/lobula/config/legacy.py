@@ -38,7 +38,11 @@ NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()}
     "simulation.noise_model_level": "simulation.process_noise",
     "simulation.measurement_noise_level": "simulation.measurement_noise",
     "simulation.delta_t": "simulation.dt",
-    "simulation.connectivity_filling_factor": "connectome.fill",
+    "simulation.connectivity_filling_factor": "signal.fill",
+    "simulation.connectivity_rank": "signal.rank",
+    "simulation.Dale_law": "signal.dale_law",
+    "simulation.Dale_law_factor": "signal.dale_factor",
+    "simulation.n_neurons": "signal.n_neurons",
     "model.lin_edge_positive": "model.g_phi_positive",
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from lobula.connectome.equation import Equation
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import atomic_store, create_static, open_store
 from lobula.errors import ShapeError, StoreError
@@ -17,7 +18,7 @@ _PER_NEURON = ("tau", "v_rest", "cell_type", "u", "v")
 
 @dataclass(frozen=True, eq=False)
 class Connectome:
-    r"""A graded circuit, :math:`\tau_i \dot v_i = -v_i + V_i + \sum_j W_{ij} g(v_j) + I_i`.
+    r"""A graded circuit, :math:`\tau_i \dot v_i = -v_i + V_i + \sum_j W_{ij} g(v_j) + I_i`, or a signal network.
 
     Attributes:
         wiring: the directed graph; per-edge arrays follow its order.
@@ -30,6 +31,7 @@ class Connectome:
         n_syn: (E,) float64 mean number of synapses.
         sign: (E,) float64, +1 excitatory, -1 inhibitory.
         columns: (H, 2) int64 axial coordinates (u, v) of the stimulus columns; (0, 2) if there are none.
+        equation: of a signal network, which has parameters of its own beside tau and v_rest; None for a graded circuit.
     """
 
     wiring: Wiring
@@ -43,6 +45,7 @@ class Connectome:
     n_syn: np.ndarray
     sign: np.ndarray
     columns: np.ndarray
+    equation: Equation | None = None
 
     def __post_init__(self) -> None:
         for names, length, what in ((_PER_EDGE, self.n_edges, "edge"), (_PER_NEURON, self.n_neurons, "neuron")):
@@ -79,6 +82,15 @@ class Connectome:
         u, v = self.columns[:, 0], self.columns[:, 1]
         return np.stack([np.sqrt(0.75) * v, u + v / 2], axis=1)
 
+    @property
+    def effective_weight(self) -> np.ndarray:
+        r"""(E,) float64 what a unit of message adds to dv/dt [1/s], and so what a recording can tell.
+
+        :math:`W_{ij} / \tau_i` of a graded circuit, :math:`g_i W_{ij}` of a signal network.
+        """
+        rate = 1.0 / self.tau if self.equation is None else self.equation.gain[self.cell_type]
+        return self.weight * rate[self.wiring.post]
+
     def relabel(self, perm: np.ndarray) -> "Connectome":
         """The same circuit with its neurons in another order.
 
@@ -111,6 +123,8 @@ class Connectome:
     def save_into(self, group: zarr.Group) -> None:
         """Write into an empty zarr group."""
         self.wiring.save(group.create_group("wiring"))
+        if self.equation is not None:
+            self.equation.save(group.create_group("equation"))
         for name in (*_PER_EDGE, *_PER_NEURON, "columns"):
             create_static(group, name, getattr(self, name))
         group.attrs.update({"cell_type_names": list(self.cell_type_names), "tau_unit": "s", "v_rest_unit": "a.u."})
@@ -129,4 +143,5 @@ class Connectome:
             raise StoreError(f"{path}: truncated or damaged, {', '.join(missing) or 'cell_type_names'} missing")
         arrays = {name: np.asarray(root[name][:]) for name in (*_PER_EDGE, *_PER_NEURON, "columns")}
         names = tuple(root.attrs["cell_type_names"])
-        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=names, **arrays)
+        equation = Equation.load(root["equation"]) if "equation" in root else None
+        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=names, equation=equation, **arrays)

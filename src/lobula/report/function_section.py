@@ -77,7 +77,7 @@ def gauged_curve(estimates: Estimates, sample: np.ndarray | None) -> Curve:
 
 def true_message(inputs: ReportInputs, sample: np.ndarray | None) -> Curve | None:
     """The true message function in the same gauge; None if it is not known, or differs between neurons."""
-    if inputs.truth is None or inputs.truth.dynamics.gain is not None or not inputs.truth.dynamics.messages:
+    if inputs.truth is None or not inputs.truth.dynamics.is_shared:
         return None
     ends = [end for e in inputs.estimates.values() for end in (e.curve_voltage.min(), e.curve_voltage.max())]
     voltage = np.linspace(min(ends), max(ends), _CURVE_POINTS)

@@ -57,6 +57,11 @@ class Dynamics:
         return lambda voltage: activation((voltage * factor).astype(voltage.dtype)) * voltage.dtype.type(scale)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether there is one message function for all neurons."""
+        return self.gain is None and self.messages
+
+    @property
     def message_at_rest(self) -> float:
         """The message at v = 0 [a.u.]: 0 for relu, tanh, saturating and squared."""
         return self.activation_scale * float(get_activation(self.activation)(np.zeros(1))[0])
@@ -117,12 +122,14 @@ class GradedCircuit:
         ConfigError: if dt is not positive.
     """
 
+    one_thread = False
+
     def __init__(self, connectome: Connectome, dt: float = 0.02, dynamics: Dynamics | None = None) -> None:
         if not np.isfinite(dt) or dt <= 0:
             raise ConfigError(f"simulation.dt: got {dt!r}, expected seconds > 0")
         self.dynamics = dynamics if dynamics is not None else Dynamics()
         self.dt = float(dt)
-        self.n_neurons = connectome.n_neurons
+        self.n_neurons = self.n_states = connectome.n_neurons
         wiring = connectome.wiring
         tau = np.maximum(connectome.tau, dt) if self.dynamics.tau_floor == "dt" else connectome.tau
         self._rate = (1.0 / tau).astype(np.float32)

@@ -5,14 +5,19 @@ import numpy as np
 from lobula.connectome.base import Connectome
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
+from lobula.simulation.circuit import Circuit
 from lobula.simulation.graded import GREY, GradedCircuit, check_bounded, make_dynamics
+from lobula.simulation.signal import SignalCircuit
+
+GRADED_DT, SIGNAL_DT = 0.02, 0.01
+U0_SCALE = 5.0
 
 
 def integrate(
     connectome: Connectome,
-    stimulus: np.ndarray,
+    stimulus: np.ndarray | int,
     v0: np.ndarray | None = None,
-    dt: float = 0.02,
+    dt: float | None = None,
     tau_floor: str = "none",
     process_noise: float = 0.0,
     seed: int = 0,
@@ -26,15 +31,17 @@ def integrate(
 
     Args:
         connectome: the circuit.
-        stimulus: (T, H) luminance per column, or (T, N) input per neuron [a.u.].
-        v0: (N,) initial state [a.u.]; default is the steady state under grey 0.5.
-        dt: step [s].
+        stimulus: (T, H) luminance per column, or (T, N) input per neuron [a.u.]; of a signal network that has none, the
+            number of frames T.
+        v0: (N,) initial state [a.u.]; default is the steady state under grey 0.5, of a signal network 5 N(0, 1).
+        dt: step [s]; default .02, of a signal network .01.
         tau_floor: "none", or "dt" for max(tau, dt) as flyvis does.
         process_noise: sigma per step [a.u.].
-        seed: root seed of the noise and of the gains of the variant "gain".
+        seed: root seed of the noise, of the gains of the variant "gain", and of a signal network's initial state.
         activation: message function: relu, softplus, tanh, sigmoid, saturating or squared.
         variant: "standard", "tanh", "gain" or "no_messages".
-        activation_scale: voltage scale s of the message function [a.u.]: messages are s g(v / s).
+        activation_scale: voltage scale s of the message function [a.u.]: messages are s g(v / s). This one and the
+            two above are for graded circuits; a signal network has an equation.
 
     Returns:
         (T, N) float32 membrane potential after every step [a.u.].
@@ -47,23 +54,45 @@ def integrate(
     """
     if not np.isfinite(process_noise) or process_noise < 0:
         raise ConfigError(f"process_noise: got {process_noise!r}, expected a number >= 0")
-    dynamics = make_dynamics(connectome, activation, variant, tau_floor, seed, activation_scale)
-    circuit = GradedCircuit(connectome, dt, dynamics)
-    stimulus = circuit.check_stimulus(stimulus)
-    if not np.isfinite(stimulus).all():
+    circuit: Circuit
+    if connectome.equation is None:
+        dynamics = make_dynamics(connectome, activation, variant, tau_floor, seed, activation_scale)
+        circuit = graded = GradedCircuit(connectome, GRADED_DT if dt is None else dt, dynamics)
+        frames = graded.check_stimulus(np.asarray(stimulus))
+        state = graded.steady_state() if v0 is None else _checked_state(v0, graded.n_neurons)
+    else:
+        if (activation, variant, tau_floor, activation_scale) != ("relu", "standard", "none", 1.0):
+            raise ConfigError("integrate: got settings of a graded circuit, expected none; the network has an equation")
+        circuit = signal = SignalCircuit(connectome, SIGNAL_DT if dt is None else dt)
+        frames = signal.check_stimulus(np.zeros((int(stimulus), 0)) if np.ndim(stimulus) == 0 else np.asarray(stimulus))
+        state = signal.full_state(
+            _random_state(connectome, seed) if v0 is None else _checked_state(v0, signal.n_neurons)
+        )
+    if not np.isfinite(frames).all():
         raise NonFiniteError("stimulus: got NaN or infinity, expected finite numbers")
-    voltage = circuit.steady_state() if v0 is None else _checked_state(v0, circuit.n_neurons)
-    generator = Streams(seed).generator("noise", "integrate")
-    sigma = np.float32(process_noise)
-    result = np.empty((len(stimulus), circuit.n_neurons), dtype=np.float32)
+    return _euler(circuit, state, frames, process_noise, Streams(seed).generator("noise", "integrate"))
+
+
+def _euler(
+    circuit: Circuit, state: np.ndarray, stimulus: np.ndarray, process_noise: float, generator: np.random.Generator
+) -> np.ndarray:
+    """(T, N) float32 voltage after every step from a state (S,)."""
+    n, sigma = circuit.n_neurons, np.float32(process_noise)
+    result = np.empty((len(stimulus), n), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # reported below
         for t, frame in enumerate(stimulus):
-            voltage = circuit.step(voltage, frame)
+            state = circuit.step(state, frame)
             if sigma > 0:
-                voltage += sigma * generator.standard_normal(circuit.n_neurons, dtype=np.float32)
-            result[t] = voltage
-    check_bounded(result, 0, dt)
+                state[:n] += sigma * generator.standard_normal(n, dtype=np.float32)
+            result[t] = state[:n]
+    check_bounded(result, 0, circuit.dt)
     return result
+
+
+def _random_state(connectome: Connectome, seed: int) -> np.ndarray:
+    """(N,) float32, 5 N(0, 1)."""
+    generator = Streams(seed).generator("state", "integrate")
+    return (U0_SCALE * generator.standard_normal(connectome.n_neurons)).astype(np.float32)
 
 
 def steady_state(

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lobula.config import ExperimentConfig
-from lobula.connectome import Connectome, optic_lobe
 from lobula.data import RecordingWriter, Streams, combined_digest, listing_digest
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.errors import ConfigError
 from lobula.simulation.ahead import ahead
-from lobula.simulation.graded import GradedCircuit, check_bounded, make_dynamics
-from lobula.simulation.side_by_side import Trial, group_size, run_trials
+from lobula.simulation.graded import check_bounded
+from lobula.simulation.preparation import SPLITS, Preparation, prepare
+from lobula.simulation.side_by_side import Trial, group_size, one_thread, run_trials
 from lobula.simulation.truth import TruthWriter
-from lobula.stimuli import Stimulus, make_stimulus
 
 logger = logging.getLogger(__name__)
 
 RECORDING = "recording.zarr"
 TRUTH = "truth.zarr"
+SECTIONS = ("connectome", "signal", "drive", "stimulus", "simulation")
+"""Of the config, that decide a recording."""
 NOISE_FRAMES = 100  # drawn at a time
 VERSION = 2  # raise it when the same config gives other numbers
 BLOCK_BYTES = 128 * 2**20  # of one field; a few such blocks are in memory at a time
@@ -40,10 +42,11 @@ class FrameBlock:
         chunk: number of the chunk.
         start: its first frame.
         voltage: (t, N) float32 true voltage before each step [a.u.].
-        stimulus: (t, H) float32 luminance that acts during each step.
+        stimulus: (t, H) or (t, N) float32 input that acts during each step; (t, 0) if there is none.
         drift: (t, N) float32 noise-free dv/dt [a.u./s], or None.
         noise: (t, N) float32 measurement noise [a.u.], or None.
         after: (N,) float32 recorded voltage one step after the last frame of a trial [a.u.]; None where frames go on.
+        hidden: (t, S - N) float32 rest of the state before each step, or None if there is no more to it.
     """
 
     chunk: int
@@ -53,6 +56,12 @@ class FrameBlock:
     drift: np.ndarray | None
     noise: np.ndarray | None
     after: np.ndarray | None = None
+    hidden: np.ndarray | None = None
+
+    @property
+    def last_state(self) -> np.ndarray:
+        """(S,) float32 true state at the last frame."""
+        return self.voltage[-1] if self.hidden is None else np.concatenate([self.voltage[-1], self.hidden[-1]])
 
 
 def simulate(
@@ -64,12 +73,13 @@ def simulate(
 ) -> Path:
     """Simulate the circuit of a config; go on where a killed run with the same config stopped.
 
-    Every split starts at the grey steady state and has its own scenes and noise; with `simulation.trial_frames` so does
-    every trial of the training split, as far as noise goes: the scenes go on. ``voltage[t]`` is the state before
-    step t, ``stimulus[t]`` acts during step t. A resumed recording equals an uninterrupted one to the bit.
+    Every split starts at the grey steady state (a signal network: from a random state, after its burn-in) and has its
+    own scenes and noise; with `simulation.trial_frames` so does every trial of the training split, as far as start and
+    noise go: the scenes go on. ``voltage[t]`` is the state before step t, ``stimulus[t]`` acts during step t. A resumed
+    recording equals an uninterrupted one to the bit.
 
     Args:
-        config: sections connectome, stimulus and simulation are used.
+        config: sections connectome, signal, drive, stimulus and simulation are used.
         run_dir: recording.zarr and truth.zarr are written here.
         resume: False discards what is there.
         chunk_frames: frames per chunk; default 2,000, fewer for circuits larger than the published one; the length
@@ -87,10 +97,10 @@ def simulate(
     """
     if config.simulation.recording is not None:
         raise ConfigError("simulation.recording: an existing recording is named, expected null; nothing to simulate")
-    connectome = optic_lobe(config.connectome.extent, config.connectome.parameters)
+    preparation = prepare(config)
     if chunk_frames is None or config.simulation.trial_frames is not None:
-        chunk_frames = config.simulation.trial_frames or default_chunk_frames(connectome.n_neurons)
-    simulator = Simulator(config, connectome, chunk_frames)
+        chunk_frames = config.simulation.trial_frames or default_chunk_frames(preparation.circuit.n_neurons)
+    simulator = Simulator(config, preparation, chunk_frames)
     writer, truth = _open_stores(simulator, Path(run_dir), resume)
     total = sum(writer.n_frames_planned(split) for split in simulator.n_frames)
     console = Console(stderr=True)
@@ -119,36 +129,26 @@ class Simulator:
     """Makes the frames of any chunk from its own random streams and the last frame before it.
 
     Args:
-        config: sections connectome, stimulus and simulation are used.
-        connectome: the circuit.
+        config: section simulation is used.
+        preparation: the circuit, its start and its stimulus.
         chunk_frames: frames per chunk.
     """
 
-    def __init__(self, config: ExperimentConfig, connectome: Connectome, chunk_frames: int) -> None:
+    def __init__(self, config: ExperimentConfig, preparation: Preparation, chunk_frames: int) -> None:
         settings = config.simulation
         self.config = config
-        self.connectome = connectome
+        self.preparation = preparation
+        self.connectome, self.circuit = preparation.connectome, preparation.circuit
         self.chunk_frames = chunk_frames
-        self.n_frames = {
-            "train": settings.n_frames,
-            "validation": settings.n_frames_validation,
-            "test": settings.n_frames_test,
-        }
-        self.dynamics = make_dynamics(
-            connectome,
-            settings.activation,
-            settings.variant,
-            settings.tau_floor,
-            settings.seed,
-            settings.activation_scale,
-        )
-        self.circuit = GradedCircuit(connectome, settings.dt, self.dynamics)
+        lengths = (settings.n_frames, settings.n_frames_validation, settings.n_frames_test)
+        self.n_frames = dict(zip(SPLITS, lengths, strict=True))
         self._streams = Streams(settings.seed)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Dynamic fields of the recording."""
-        return ("voltage", "stimulus", "drift") if self.config.simulation.record_drift else ("voltage", "stimulus")
+        fields = ("voltage", "stimulus") if self.preparation.has_stimulus else ("voltage",)
+        return (*fields, "drift") if self.config.simulation.record_drift else fields
 
     @property
     def digest(self) -> str:
@@ -156,19 +156,17 @@ class Simulator:
         values = hashlib.sha256()
         for array in (self.connectome.weight, self.connectome.tau, self.connectome.v_rest):
             values.update(np.ascontiguousarray(array).tobytes())
-        settings = self.config.digest("connectome", "stimulus", "simulation", exclude=("simulation.recording",))
+        settings = self.config.digest(*SECTIONS, exclude=("simulation.recording",))
         version = f"version {VERSION}, chunks of {self.chunk_frames}"
-        return combined_digest(settings, values.hexdigest(), version, listing_digest(self.config.stimulus.path))
+        parts = [settings, values.hexdigest(), version, listing_digest(self.config.stimulus.path)]
+        if self.config.drive.path is not None:
+            parts.append(listing_digest(self.config.drive.path))
+        return combined_digest(*parts)
 
     @property
     def in_trials(self) -> tuple[str, ...]:
         """Splits that consist of trials."""
         return ("train",) if self.config.simulation.trial_frames is not None else ()
-
-    def stimulus(self, split: str) -> Stimulus:
-        """The movie of a split."""
-        settings = self.config.simulation
-        return make_stimulus(self.config.stimulus, self.connectome.columns, settings.dt, settings.seed, split)
 
     def blocks(self, split: str, start: int = 0, last: np.ndarray | None = None) -> Iterator[FrameBlock]:
         """The chunks of a split from frame `start` on.
@@ -176,7 +174,7 @@ class Simulator:
         Args:
             split: name of the split.
             start: first frame to make, at the beginning of a chunk.
-            last: (N,) true voltage at frame start - 1; None at the beginning.
+            last: (S,) true state at frame start - 1; None at the beginning.
 
         Yields:
             Blocks of `chunk_frames` frames; the last may be shorter.
@@ -187,15 +185,16 @@ class Simulator:
         if split in self.in_trials:
             yield from self._trials(split, start)
             return
-        movie, n_frames = self.stimulus(split), self.n_frames[split]
+        movie, n_frames = self.preparation.stimulus(split), self.n_frames[split]
         if last is None:
-            arriving = self.circuit.steady_state(self.config.stimulus.grey)
+            arriving = self.preparation.start(split, (0,))[0]
         else:
             arriving = self.circuit.step(last, movie.frames(start - 1, start)[0])
         starts = range(start, n_frames, self.chunk_frames)
         chunks = (movie.frames(first, min(first + self.chunk_frames, n_frames)) for first in starts)
         for first, frames in zip(starts, ahead(chunks), strict=True):
-            with np.errstate(over="ignore", invalid="ignore"):  # `_block` reports it
+            threads = one_thread() if self.circuit.one_thread else nullcontext()
+            with threads, np.errstate(over="ignore", invalid="ignore"):  # `_block` reports it
                 block, arriving = self._block(split, first, frames, arriving)
             yield block
 
@@ -204,23 +203,26 @@ class Simulator:
 
         The noise on the way into frame t belongs to the chunk of t. So a chunk needs one state and its own streams.
         """
-        settings, circuit = self.config.simulation, self.circuit
-        chunk, shape = first // self.chunk_frames, (len(frames), circuit.n_neurons)
+        settings, circuit, n = self.config.simulation, self.circuit, self.circuit.n_neurons
+        chunk, shape, rest = first // self.chunk_frames, (len(frames), n), circuit.n_states - n
         voltage = np.empty(shape, dtype=np.float32)
+        hidden = np.empty((len(frames), rest), dtype=np.float32) if rest else None
         drift = np.empty(shape, dtype=np.float32) if settings.record_drift else None
         noisy = len(frames) - (first == 0) if settings.process_noise > 0 else 0
         kicks = self._kicks(self._streams.generator("noise", split, chunk), noisy)
         for t, frame in enumerate(frames):
             if t >= len(frames) - noisy:
-                arriving += next(kicks)
-            voltage[t] = arriving
+                arriving[:n] += next(kicks)
+            voltage[t] = arriving[:n]
+            if hidden is not None:
+                hidden[t] = arriving[n:]
             rate = circuit.drift(arriving, frame)
             if drift is not None:
-                drift[t] = rate
+                drift[t] = rate[:n]
             arriving = circuit.advance(arriving, rate)
         check_bounded(voltage, first, settings.dt)
         noise = self._measurement_noise(split, chunk, len(frames))
-        return FrameBlock(chunk, first, voltage, frames, drift, noise), arriving
+        return FrameBlock(chunk, first, voltage, frames, drift, noise, hidden=hidden), arriving
 
     def _trials(self, split: str, start: int) -> Iterator[FrameBlock]:
         """The chunks of a split that consists of trials, a group of them at a time.
@@ -228,16 +230,16 @@ class Simulator:
         A group is simulated as a whole even where its first trials are there already: products of other widths round
         otherwise, and a resumed recording equals an uninterrupted one to the bit.
         """
-        movie, settings, length = self.stimulus(split), self.config.simulation, self.chunk_frames
+        movie, settings, length = self.preparation.stimulus(split), self.config.simulation, self.chunk_frames
         n_trials, size = -(-self.n_frames[split] // length), group_size(length, self.circuit.n_neurons)
-        grey = self.circuit.steady_state(self.config.stimulus.grey)
         groups = [range(k, min(k + size, n_trials)) for k in range(start // length // size * size, n_trials, size)]
         movies = (np.stack([movie.frames(k * length, (k + 1) * length) for k in group]) for group in groups)
         for group, frames in zip(groups, ahead(movies), strict=True):
             generators = [self._streams.torch_generator("noise", split, trial) for trial in group]
+            begin = self.preparation.start(split, [trial * length for trial in group])
             with np.errstate(over="ignore", invalid="ignore"):  # reported below
                 trials = run_trials(
-                    self.circuit, grey, frames, settings.process_noise, generators, settings.record_drift
+                    self.circuit, begin, frames, settings.process_noise, generators, settings.record_drift
                 )
             for k, trial in enumerate(group):
                 done, first = trials.pop(0), trial * length
@@ -255,7 +257,8 @@ class Simulator:
         if noise is not None:
             after, noise = after + noise[n], noise[:n]
         drift = None if drift is None else drift[:n]
-        return FrameBlock(trial, first, done.voltage[:n], frames[:n], drift, noise, after)
+        hidden = None if done.hidden is None else done.hidden[:n]
+        return FrameBlock(trial, first, done.voltage[:n], frames[:n], drift, noise, after, hidden)
 
     def _measurement_noise(self, split: str, chunk: int, n_frames: int) -> np.ndarray | None:
         """(n_frames, N) float32 noise on the recorded voltage [a.u.], or None."""
@@ -279,12 +282,12 @@ def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[Record
     attributes = {
         "seeds": {"simulation": config.simulation.seed},
         "recipe": config.name,
-        "stimulus": config.stimulus.kind,
+        "stimulus": config.stimulus.kind if config.connectome.source == "optic_lobe" else config.drive.kind,
     }
     arguments = (root / RECORDING, connectome.wiring, config.simulation.dt, simulator.n_frames, simulator.fields)
     options: dict[str, Any] = {
-        "static": {"u": connectome.u, "v": connectome.v},
-        "columns": connectome.column_positions,
+        "static": {"u": connectome.u, "v": connectome.v} if connectome.equation is None else {},
+        "columns": connectome.column_positions if connectome.n_columns else None,
         "attributes": attributes,
         "digest": digest,
         "chunk_frames": simulator.chunk_frames,
@@ -297,11 +300,13 @@ def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[Record
     truth = TruthWriter.create(
         root / TRUTH,
         connectome,
-        simulator.dynamics,
+        simulator.preparation.dynamics,
         simulator.n_frames,
         simulator.chunk_frames,
         digest,
         config.simulation.measurement_noise > 0,
+        simulator.circuit.n_states,
+        simulator.preparation.n_plastic > 0,
     )
     return writer, truth
 
@@ -326,11 +331,10 @@ def _write_behind(
 
 def _write(block: FrameBlock, split: str, writer: RecordingWriter, truth: TruthWriter) -> int:
     """Truth first: once the recording shows a chunk, its last true state is there to go on from."""
-    truth.write(split, block.chunk, block.start, block.voltage[-1], block.noise)
-    fields = {
-        "voltage": block.voltage if block.noise is None else block.voltage + block.noise,
-        "stimulus": block.stimulus,
-    }
+    truth.write(split, block.chunk, block.start, block.last_state, block.noise, block.hidden)
+    fields = {"voltage": block.voltage if block.noise is None else block.voltage + block.noise}
+    if block.stimulus.shape[1]:
+        fields["stimulus"] = block.stimulus
     if block.drift is not None:
         fields["drift"] = block.drift
     if block.after is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lobula.simulation.ahead import ahead
-from lobula.simulation.graded import GradedCircuit
+from lobula.simulation.circuit import Circuit
 
 NOISE_FRAMES = 50  # drawn at a time for every trial
 GROUP_BYTES = 2**30  # of one field of the trials that run together
@@ -21,11 +21,13 @@ class Trial:
 
     Attributes:
         voltage: (t, N) float32 voltage before each step [a.u.].
+        hidden: (t, S - N) float32 rest of the state before each step, or None if there is no more to it.
         drift: (t, N) float32 noise-free dv/dt [a.u./s], or None.
         after: (N,) float32 voltage after the last step, its noise included [a.u.].
     """
 
     voltage: np.ndarray
+    hidden: np.ndarray | None
     drift: np.ndarray | None
     after: np.ndarray
 
@@ -36,40 +38,50 @@ def group_size(n_frames: int, n_neurons: int) -> int:
 
 
 def run_trials(
-    circuit: GradedCircuit,
+    circuit: Circuit,
     start: np.ndarray,
     stimulus: np.ndarray,
     sigma: float,
     generators: Sequence[torch.Generator],
     record_drift: bool,
 ) -> list[Trial]:
-    """Every trial from the same state, with its own stimulus and noise.
+    """Every trial with its own stimulus and noise.
 
     Args:
         circuit: what is stepped.
-        start: (N,) voltage at frame 0 [a.u.].
+        start: (S,) state at frame 0 of all trials, or (G, S).
         stimulus: (G, T, H) or (G, T, N) float32, one movie per trial.
         sigma: standard deviation of the process noise per step [a.u.].
         generators: one random stream per trial.
         record_drift: also keep dv/dt.
     """
     n_trials, n_frames = stimulus.shape[:2]
-    shape = (n_frames, circuit.n_neurons)
-    voltage = [np.empty(shape, dtype=np.float32) for _ in range(n_trials)]
-    drift = [np.empty(shape, dtype=np.float32) for _ in range(n_trials)] if record_drift else None
-    state = np.tile(start.astype(np.float32), (n_trials, 1))
-    kicks = noise(generators, sigma, *shape) if sigma > 0 else None
+    n, rest = circuit.n_neurons, circuit.n_states - circuit.n_neurons
+    voltage = _arrays(n_trials, n_frames, n)
+    hidden = _arrays(n_trials, n_frames, rest) if rest else None
+    drift = _arrays(n_trials, n_frames, n) if record_drift else None
+    state = np.array(np.broadcast_to(start, (n_trials, circuit.n_states)), dtype=np.float32)
+    kicks = noise(generators, sigma, n_frames, n) if sigma > 0 else None
     with one_thread():
         for t in range(n_frames):
             rate = circuit.drift(state, stimulus[:, t])
             for trial in range(n_trials):
-                voltage[trial][t] = state[trial]
+                voltage[trial][t] = state[trial, :n]
+                if hidden is not None:
+                    hidden[trial][t] = state[trial, n:]
                 if drift is not None:
-                    drift[trial][t] = rate[trial]
+                    drift[trial][t] = rate[trial, :n]
             state = circuit.advance(state, rate)
             if kicks is not None:
-                state += next(kicks)
-    return [Trial(v, None if drift is None else drift[k], state[k]) for k, v in enumerate(voltage)]
+                state[:, :n] += next(kicks)
+    return [
+        Trial(v, hidden[k] if hidden is not None else None, drift[k] if drift is not None else None, state[k, :n])
+        for k, v in enumerate(voltage)
+    ]
+
+
+def _arrays(n_trials: int, n_frames: int, width: int) -> list[np.ndarray]:
+    return [np.empty((n_frames, width), dtype=np.float32) for _ in range(n_trials)]
 
 
 def noise(generators: Sequence[torch.Generator], sigma: float, n_frames: int, n_neurons: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,61 @@
+"""Which fields mean something for which circuit; a field that was set for another one is an error, never ignored."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lobula.config.base import Section
+from lobula.errors import ConfigError
+
+SIGNAL_SECTIONS = ("signal", "drive")
+"""Sections of signal networks alone."""
+
+_FLY_FIELDS = (
+    "connectome.extent",
+    "connectome.parameters",
+    "simulation.activation",
+    "simulation.activation_scale",
+    "simulation.variant",
+    "simulation.tau_floor",
+)
+_INSTEAD = {"simulation.activation": "signal.activation", "connectome.parameters": "signal.parameters"}
+
+
+def applies(section: str, source: str) -> bool:
+    """Whether a section means something for circuits from that source."""
+    return section not in SIGNAL_SECTIONS or source == "signal"
+
+
+def refuse_others(config: Any) -> None:
+    """Check that nothing is set that the circuit has no use for.
+
+    Raises:
+        ConfigError: naming the first such field.
+    """
+    source = config.connectome.source
+    if source == "signal":
+        strangers = list(_FLY_FIELDS)
+        if config.drive.kind != "visual":
+            strangers += _paths(config, "stimulus")
+    else:
+        strangers = [path for section in SIGNAL_SECTIONS for path in _paths(config, section)]
+    for path in strangers:
+        section, key = path.split(".")
+        values: Section = getattr(config, section)
+        value, default = getattr(values, key), type(values).model_fields[key].default
+        if value != default:
+            hint = _remedy(path, source)
+            raise ConfigError(
+                f"{path}: got {value!r}, but connectome.source is {source}, which has no use for it{hint}"
+            )
+
+
+def _paths(config: Any, section: str) -> Iterator[str]:
+    return (f"{section}.{key}" for key in type(getattr(config, section)).model_fields)
+
+
+def _remedy(path: str, source: str) -> str:
+    if source != "signal":
+        return "; set connectome.source=signal, or leave it out"
+    if path.startswith("stimulus."):
+        return "; set drive.kind=visual, or leave it out"
+    return f"; set {_INSTEAD[path]}" if path in _INSTEAD else "; leave it out"
