@@ -99,10 +99,10 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
     target, recovery = config.training.target, config.recovery
     if method == "ridge":
         message, circuit = get_activation(config.ridge.activation), train_ridge(recording, config, folder)
-        return recover_circuit(recording, circuit, message, method, target, recovery)
+        return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update)
     if method == "spline" or config.training.warm_start == "spline":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
-            return recover_circuit(recording, spline.circuit, spline.curve, method, target, recovery, spline.curve)
+            return recover_circuit(recording, spline.circuit, spline.curve, method, target, recovery, spline.curve, config.update)
         return recover_gnn(recording, train(recording, config, folder, spline), target, recovery)
     return recover_gnn(recording, train(recording, config, folder), target, recovery)

@@ -197,10 +197,14 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
     if name == "ridge":
         message, circuit = get_activation(config.ridge.activation), LinearCircuit.load(model / "circuit.npz")
         notes = {"assumed_message_function": config.ridge.activation}
-        return recover_circuit(recording, circuit, message, name, target, config.recovery, notes=notes)
+        return recover_circuit(
+            recording, circuit, message, name, target, config.recovery, update=config.update, notes=notes
+        )
     if name == "spline":
         fit = load_spline(model)
-        return recover_circuit(recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve)
+        return recover_circuit(
+            recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve, config.update
+        )
     return recover_gnn(recording, load_model(recording, config, model), target, config.recovery)
 
 
@@ -281,6 +285,7 @@ def _circuit_digest(config: ExperimentConfig) -> str:
 
 def _model_digest(config: ExperimentConfig, name: str) -> str:
     sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
+    sections = ["update", *sections]
     exclude = ("training.estimators",) if name == "gnn" else ()
     own = config.digest(*sections, exclude=exclude)
     return combined_digest(_circuit_digest(config), own, config.training.target)

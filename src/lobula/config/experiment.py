@@ -20,6 +20,7 @@ from lobula.config.signal import DriveConfig, SignalConfig
 from lobula.config.simulation import SimulationConfig
 from lobula.config.stimulus import StimulusConfig
 from lobula.config.training import TrainingConfig
+from lobula.config.update import UpdateConfig
 from lobula.errors import ConfigError
 
 
@@ -40,6 +41,7 @@ class ExperimentConfig(Section):
     simulation: SimulationConfig = SimulationConfig()
     training: TrainingConfig = TrainingConfig()
     model: ModelConfig = ModelConfig()
+    update: UpdateConfig = UpdateConfig()
     ridge: RidgeConfig = RidgeConfig()
     spline: SplineConfig = SplineConfig()
     recovery: RecoveryConfig = RecoveryConfig()

@@ -12,4 +12,9 @@ class RecoveryConfig(Section):
         "refit", "way of reading the gnn", role="block_only"
     )
     max_frames: int = param(32_000, "frames of the refit at most", unit="frames", ge=2)
+    types_from: Literal["everything", "dynamics"] = param(
+        "everything",
+        "what cell types differ in: all that was recovered, partners included; or what a neuron does by itself alone",
+        role="block_only",
+    )
     n_cell_types: int | None = param(None, "number of clusters; null selects it from the data", ge=1)

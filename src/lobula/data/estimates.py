@@ -14,18 +14,21 @@ from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, ShapeError, StoreError
 
 ESTIMATES_FORMAT = 1
+DYNAMICS = ("k", "c", "q", "theta")
+OWN = ("own_low", "own_step", "own_table")
 
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    r"""A recovered circuit: dv_i/dt = k_i v_i + c_i + q_i I_i + sum_j theta_ij g_j(v_j).
+    r"""A recovered circuit: dv_i/dt = k_i v_i + c_i + own_i(v_i) + q_i I_i + sum_j theta_ij g_j(v_j).
 
     Attributes:
         edges: one row per edge, in the order of the wiring: pre, post (original ids), weight [a.u.], stderr,
             resolution (1 = determined
             by the data, 0 = by the prior), identifiable.
         neurons: one row per neuron: id, tau [s], v_rest [a.u.], residual_std [a.u./s], cluster (-1 = not clustered),
-        embedding_0... dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,).
+        embedding_0... dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,); own_low, own_step (N,) and own_table (K, N)
+        where neurons do more by themselves than k v + c.
         curve_voltage: (K,) voltages of the message curves [a.u.].
         curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron.
         wiring: the graph of the fit.
@@ -63,7 +66,19 @@ class Estimates:
         matrix = self.wiring.csr(self.dynamics["theta"])
         flat = self.message(voltage).reshape(-1, self.wiring.n_neurons)
         summed = (matrix @ flat.T).T.reshape(np.shape(voltage))
-        return self.dynamics["k"] * voltage + self.dynamics["c"] + self.dynamics["q"] * external + summed
+        leak = self.dynamics["k"] * voltage + self.dynamics["c"]
+        return leak + self.own(voltage) + self.dynamics["q"] * external + summed
+
+    def own(self, voltage: np.ndarray) -> np.ndarray | float:
+        """(..., N) what neurons do by themselves beyond k v + c, at voltages (..., N) [a.u./s]."""
+        if "own_table" not in self.dynamics:
+            return 0.0
+        table = self.dynamics["own_table"]
+        position = (np.asarray(voltage) - self.dynamics["own_low"]) / self.dynamics["own_step"]
+        index = np.clip(position.astype(np.int64), 0, len(table) - 2)
+        neuron = np.broadcast_to(np.arange(table.shape[1]), index.shape)
+        left = table[index, neuron]
+        return left + (position - index) * (table[index + 1, neuron] - left)
 
     def predict(self, v0: np.ndarray, stimulus: np.ndarray | None = None, n_steps: int | None = None) -> np.ndarray:
         """Rolls the recovered circuit out with Euler steps, without noise.
@@ -133,7 +148,9 @@ class Estimates:
                 name: pd.DataFrame({c: group[f"{name}/{c}"][:] for c in group[name].attrs["columns"]})
                 for name in ("edges", "neurons")
             }
-            dynamics = {name: group[f"dynamics/{name}"][:] for name in ("k", "c", "q", "theta")}
+            dynamics = {name: group[f"dynamics/{name}"][:] for name in (*DYNAMICS, *OWN) if f"dynamics/{name}" in group}
+            if missing := [name for name in DYNAMICS if name not in dynamics]:
+                raise KeyError(missing[0])
             curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}
             wiring = Wiring.load(group["wiring"])
         except (KeyError, ValueError, OSError, TypeError) as error:

@@ -80,6 +80,22 @@ def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool
     return Gauge(np.full(n, scale), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
 
 
+def range_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
+    """Gauge of messages in units of half the range that they have over what a neuron visited: 1 for tanh that saturates.
+
+    Every sender has its own unit, so that weights of senders with different message functions compare.
+
+    Args:
+        voltage: (T, N) sample of the recording [a.u.].
+        message: g, (T, N) -> (T, N).
+    """
+    low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
+    messages = np.asarray(message(voltage), dtype=np.float64)
+    scale = (messages.max(0) - messages.min(0)) / 2
+    zero = np.asarray(message(np.zeros((1, voltage.shape[1]))), dtype=np.float64)[0]
+    return Gauge(np.where(scale > 0, scale, 1.0), zero, (low, high))
+
+
 def population_curve(voltage: np.ndarray, messages: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean message against voltage over all neurons and frames, in bins of equal count: voltages and messages (B,)."""
     bins = np.array_split(order, min(N_BINS, len(order)))

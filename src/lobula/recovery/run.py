@@ -9,12 +9,14 @@ import pandas as pd
 import torch
 
 from lobula.config.recovery import RecoveryConfig
-from lobula.data.estimates import Estimates
+from lobula.config.update import UpdateConfig
+from lobula.data.estimates import DYNAMICS, Estimates
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.models import CircuitGNN, message_function
 from lobula.recovery.cell_types import find_cell_types, neuron_features
-from lobula.recovery.gauge import Gauge, find_gauge, sample_voltage, shared_gauge
+from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
+from lobula.recovery.gauge import Gauge, find_gauge, range_gauge, sample_voltage, shared_gauge
 from lobula.recovery.linearise import (
     Slopes,
     affine_r2,
@@ -46,6 +48,7 @@ def recover_circuit(
     target: str,
     config: RecoveryConfig,
     curve: PiecewiseLinear | None = None,
+    update: UpdateConfig = UpdateConfig(),
     embedding: np.ndarray | None = None,
     notes: dict[str, Any] | None = None,
     weight: np.ndarray | None = None,
@@ -60,6 +63,7 @@ def recover_circuit(
         method: "ridge", "spline" or "gnn".
         target: "observed" or "drift".
         config: section `recovery`.
+        update: section `update`.
         curve: the message function, if one curve serves all neurons; else it is tabulated neuron by neuron.
         embedding: (N, D), if the model has one.
         notes: further facts for the estimates.
@@ -69,18 +73,22 @@ def recover_circuit(
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
     is_shared = method != "gnn" or curve is not None
-    gauge = shared_gauge(voltage, message, method == "gnn") if is_shared else find_gauge(voltage, message)
+    absolute = update.weights == "absolute"
+    if absolute:
+        gauge = range_gauge(voltage, message)
+    else:
+        gauge = shared_gauge(voltage, message, method == "gnn") if is_shared else find_gauge(voltage, message)
     if weight is None:
-        weight = circuit.weight(wiring) * gauge.scale[wiring.pre]
+        weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
     if v_rest is None:
         v_rest = rest_with_gauge(circuit, wiring, gauge)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
-    edges = edge_table(wiring, circuit, weight, gauge)
-    neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config.n_cell_types)
+    edges = edge_table(wiring, circuit, weight, gauge, absolute)
+    neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage)
     return Estimates(
         edges=edges,
         neurons=neurons,
-        dynamics={name: getattr(circuit, name) for name in ("k", "c", "q", "theta")},
+        dynamics=dynamics_of(circuit),
         curve_voltage=curve_voltage,
         curve_message=curve_message,
         wiring=wiring,
@@ -89,6 +97,12 @@ def recover_circuit(
         target=target,
         notes={"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})},
     )
+
+
+def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
+    """Arrays of the fitted equation, as `Estimates` keeps them."""
+    arrays = {name: getattr(circuit, name) for name in DYNAMICS}
+    return arrays if circuit.own_curves is None else arrays | {f"own_{name}": x for name, x in circuit.own_curves.arrays.items()}
 
 
 def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: RecoveryConfig) -> Estimates:
@@ -192,15 +206,17 @@ def curve_table(
     return grid, table.astype(np.float32)
 
 
-def edge_table(wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, gauge: Gauge) -> pd.DataFrame:
+def edge_table(
+    wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, gauge: Gauge, absolute: bool
+) -> pd.DataFrame:
     """One row per edge, in original neuron ids."""
-    ids = wiring.neuron_ids
+    ids, stderr = wiring.neuron_ids, circuit.theta_stderr if absolute else circuit.weight_stderr
     return pd.DataFrame(
         {
             "pre": ids[wiring.pre],
             "post": ids[wiring.post],
             "weight": weight,
-            "stderr": circuit.weight_stderr * np.abs(gauge.scale[wiring.pre]),
+            "stderr": stderr * np.abs(gauge.scale[wiring.pre]),
             "resolution": circuit.resolution,
             "identifiable": circuit.resolution >= IDENTIFIABLE_RESOLUTION,
         }
@@ -213,11 +229,15 @@ def neuron_table(
     weight: np.ndarray,
     v_rest: np.ndarray,
     embedding: np.ndarray | None,
-    n_types: int | None,
+    config: RecoveryConfig,
+    voltage: np.ndarray,
 ) -> pd.DataFrame:
     """One row per neuron, in original ids."""
-    features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
-    types = find_cell_types(wiring, features, weight, n_types)
+    if config.types_from == "dynamics":
+        types = find_dynamic_types(own_rates(circuit, voltage), config.n_cell_types)
+    else:
+        features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
+        types = find_cell_types(wiring, features, weight, config.n_cell_types)
     table = {
         "id": wiring.neuron_ids,
         "tau": circuit.tau,

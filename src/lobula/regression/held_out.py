@@ -17,7 +17,7 @@ def circuit_predictor(circuit: LinearCircuit, message: MessageFunction, wiring: 
     matrix = wiring.csr(circuit.theta)
 
     def predict(voltage: np.ndarray, external: np.ndarray | None) -> np.ndarray:
-        prediction = circuit.k * voltage + circuit.c + (matrix @ message(voltage).T).T
+        prediction = circuit.k * voltage + circuit.c + circuit.own(voltage) + (matrix @ message(voltage).T).T
         return prediction if external is None else prediction + circuit.q * external
 
     return predict

@@ -19,11 +19,14 @@ from scipy.linalg import cho_factor, cho_solve
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
 from lobula.regression.dense import DenseProblem, is_dense
-from lobula.regression.gram import CPU, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.gram import CPU, NO_TERMS, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.own_terms import OwnTerms
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
+from lobula.regression.tabulate import NeuronCurves
 
 ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
+OWN_TABLE = ("own_low", "own_step", "own_table")
 MOST_KEPT = 1.5e8
 """Elements of eigenvectors that are kept at a time (1.2 GB)."""
 MOST_ASKED = 64
@@ -51,8 +54,7 @@ class LinearCircuit:
         regularisation: (N,) lambda / n_frames.
         message_mean, message_std: (N,) statistics of the messages the fit used.
         own_gain: (N, K) coefficients of the own terms; (0, 0) where there are none.
-        own_voltage: (M,) evenly spaced voltages of the table of what the own terms add up to [a.u.]; (0,) without.
-        own_rate: (M, N) that table [a.u./s].
+        own_curves: what a neuron does by itself beyond k v + c [a.u./s], as a table; None: nothing.
     """
 
     k: np.ndarray
@@ -69,8 +71,7 @@ class LinearCircuit:
     message_mean: np.ndarray
     message_std: np.ndarray
     own_gain: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    own_voltage: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    own_rate: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    own_curves: NeuronCurves | None = None
 
     @property
     def tau(self) -> np.ndarray:
@@ -87,7 +88,9 @@ class LinearCircuit:
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
         with path.open("wb") as file:
-            np.savez(file, **vars(self))
+            arrays = {name: value for name, value in vars(self).items() if name != "own_curves"}
+            own = {} if self.own_curves is None else self.own_curves.arrays
+            np.savez(file, **arrays, **{f"own_{name}": array for name, array in own.items()})
 
     @classmethod
     def load(cls, path: Path) -> "LinearCircuit":
@@ -101,11 +104,17 @@ class LinearCircuit:
             raise MissingInputError(f"circuit: {path} does not exist; run the train stage first")
         try:
             with np.load(path) as arrays:
-                return cls(**arrays)
+                own = [arrays[name] for name in OWN_TABLE if name in arrays]
+                plain = {name: arrays[name] for name in arrays.files if name not in OWN_TABLE}
+                return cls(**plain, own_curves=NeuronCurves(*own) if own else None)
         except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
             raise StoreError(
                 f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again"
             ) from error
+
+    def own(self, voltage: np.ndarray) -> np.ndarray | float:
+        """(T, N) what neurons do by themselves beyond their leak, at voltages (T, N) [a.u./s]."""
+        return 0.0 if self.own_curves is None else self.own_curves(voltage)
 
     def weight(self, wiring: Wiring) -> np.ndarray:
         """(E,) synaptic weights -theta_ij / k_i, in units of the message function."""
@@ -375,6 +384,7 @@ def fit_circuit(
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
     device: torch.device = CPU,
+    own: OwnTerms = NO_TERMS,
 ) -> LinearCircuit:
     """Evidence ridge on a recording, given the message function.
 
@@ -386,5 +396,6 @@ def fit_circuit(
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.
         device: where the Gram matrices are computed; they are solved on the CPU.
+        own: terms of every neuron's own voltage.
     """
-    return solve(accumulate(frames, wiring, message, target, max_frames, on_block, device), wiring)
+    return solve(accumulate(frames, wiring, message, target, max_frames, on_block, device, own), wiring)

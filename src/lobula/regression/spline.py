@@ -15,6 +15,7 @@ residual variance. It starts at g(v) = v and knows nothing of the true nonlinear
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -23,7 +24,9 @@ from scipy.optimize import lsq_linear
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import PiecewiseLinear, initial_knots, rectifier_slope, refined_knots
 from lobula.regression.gram import (
+    NO_TERMS,
     Frames,
+    MessageFunction,
     accumulate,
     add_product,
     block_arrays,
@@ -33,6 +36,7 @@ from lobula.regression.gram import (
     neuron_major,
     stimulated,
 )
+from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, solve
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ logger = logging.getLogger(__name__)
 FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
 """Least lambda / n_frames of the first rounds: without noise, unbounded weights would make up for a wrong curve."""
 SHORTEST = 0.05
+FIRST_CURVES: tuple[float | None, ...] = (None, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""First curves to choose from: v (None), its rectifier (0), tanh of widths in standard deviations of the voltage."""
+FIRST_FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ def fit_spline(
     monotone: bool = True,
     tolerance: float = 1e-4,
     on_round: Callable[[int, float], None] = lambda round_, score: None,
+    own: OwnTerms = NO_TERMS,
+    start: Literal["identity", "best"] = "identity",
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -86,15 +95,25 @@ def fit_spline(
         monotone: keep g non-decreasing.
         tolerance: stop when the mean log residual variance improves by less per round.
         on_round: called with (round, mean log residual variance).
+        own: terms of every neuron's own voltage.
+        start: the curve to start from: v, or the best of `FIRST_CURVES`.
     """
     sample = voltage_sample(frames, target)
     low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
-    curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
     history, part = [], some_targets(wiring, curve_neurons)
     fed = np.flatnonzero(part.in_degree > 0)
+    curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
+
+    def solved(message: MessageFunction, floor: float) -> LinearCircuit:
+        return solve(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
+
+    if start == "best":
+        scale = float(sample.std())
+        trials = [first_curve(name, curve.knots, scale) for name in FIRST_CURVES]
+        curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed))
     best, best_score, step, level, direction = curve, np.inf, 1.0, 0, np.zeros(0)
     for round_ in range(n_rounds):
-        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part, floor=FLOORS[level])
+        circuit = solved(curve, FLOORS[level])
         score = misfit(circuit, fed)
         history.append(
             {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
@@ -112,13 +131,21 @@ def fit_spline(
         best, best_score, step = curve, score, 1.0
         if converged or round_ in (2, 4, 6):
             best = curve.resampled(refined_knots(curve, max(n_knots // 4, 2)))
-        direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone)
+        direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone, own)
         curve = settle_gauge(best.with_values(best.values + direction), sample)
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
     curve = settle_gauge(best, sample)
-    circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
+    circuit = solve(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
     return SplineFit(circuit, curve, (low, high), history)
+
+
+def first_curve(kind: float | None, knots: np.ndarray, scale: float) -> PiecewiseLinear:
+    """A curve of `FIRST_CURVES` for voltages of that standard deviation [a.u.]."""
+    if kind is None:
+        return PiecewiseLinear.identity(knots)
+    values = np.maximum(knots, 0.0) if kind == 0 else np.tanh(knots / (kind * scale)) * kind * scale
+    return PiecewiseLinear(knots, values)
 
 
 def voltage_sample(frames: Frames, target: str, size: int = 200_000) -> np.ndarray:
@@ -165,6 +192,7 @@ def curve_step(
     target: str,
     max_frames: int,
     monotone: bool,
+    own: OwnTerms = NO_TERMS,
 ) -> np.ndarray:
     """(K,) change of the knot values that lowers the weighted residual most, all circuits re-fitted (Kaufman)."""
     n_knots, fed = len(curve.knots), np.flatnonzero(wiring.in_degree > 0)
@@ -187,7 +215,7 @@ def curve_step(
             left = np.broadcast_to(theta, fraction[inputs].shape).ravel() - right
             size = len(offsets) * n_knots
             basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, own)
             stacked = np.concatenate([basis.reshape(-1, n_knots).T, rows])
             add_product(grams, i, stacked)
 

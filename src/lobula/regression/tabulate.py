@@ -27,6 +27,11 @@ class NeuronCurves:
     step: np.ndarray
     table: np.ndarray
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it consists of, by name."""
+        return {"low": self.low, "step": self.step, "table": self.table}
+
     @cached_property
     def _by_neuron(self) -> np.ndarray:
         """The table neuron by neuron, flat: both ends of an interval lie side by side."""

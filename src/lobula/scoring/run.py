@@ -36,11 +36,14 @@ class Ceiling:
 
 def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, max_frames: int | None) -> Ceiling:
     """Solves and scores the regression with the true message function, before anything learned is looked at."""
-    message = truth.dynamics.message_function()
+    message, frames = truth.dynamics.message_function(), recording["train"]
     wiring, target = recording.wiring, config.training.target
-    circuit = fit_circuit(recording["train"], wiring, message, target, max_frames)
+    form = prepare(truth.dynamics.update_form, frames, wiring, target)
+    circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own)
+    circuit = form.finish(circuit, message)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
-    rest = rest_with_gauge(circuit, wiring, shared_gauge(sample_voltage(recording["train"]), message))
+    rest = rest_with_gauge(circuit, wiring, shared_gauge(sample_voltage(frames), message))
+    absolute = config.update.weights == "absolute"
     threshold = config.scoring.outlier_threshold
     scores = {
         "W": compare_weights(truth.connectome.weight, circuit.weight(wiring), identifiable, threshold),

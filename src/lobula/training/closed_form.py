@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
+from lobula.regression.update_form import prepare
 from lobula.training.distributed import process_device
 
 
@@ -21,7 +23,10 @@ def train_ridge(
     message = get_activation(config.ridge.activation)
     frames, target = recording["train"], config.training.target
     device = process_device(config.training.device)
-    circuit = fit_circuit(frames, recording.wiring, message, target, config.ridge.max_frames, on_block, device)
+    form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
+    most = config.ridge.max_frames
+    circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own)
+    circuit = form.finish(circuit, message)
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
     return circuit
@@ -34,10 +39,11 @@ def train_spline(
     on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
     """Circuit and message function; writes circuit.npz, curve.npz and history.csv."""
-    settings = config.spline
+    settings, frames = config.spline, recording["train"]
+    form = prepare(config.update.form, frames, recording.wiring, config.training.target, config.update.n_knots)
     fit = fit_spline(
-        recording["train"],
-        recording.wiring,
+        frames,
+        form.wiring,
         target=config.training.target,
         n_knots=settings.n_knots,
         n_rounds=settings.n_rounds,
@@ -47,7 +53,10 @@ def train_spline(
         monotone=settings.monotone,
         tolerance=settings.tolerance,
         on_round=on_round,
+        own=form.own,
+        start=settings.start,
     )
+    fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
     out.mkdir(parents=True, exist_ok=True)
     fit.circuit.save(out / "circuit.npz")
     with (out / "curve.npz").open("wb") as file:

@@ -1,0 +1,23 @@
+"""Config section `update`: what a neuron does by itself, and in which unit weights are stated."""
+
+from typing import Literal
+
+from lobula.config.base import Section, param
+
+
+class UpdateConfig(Section):
+    """The form of the update that closed-form fits assume."""
+
+    form: Literal["linear", "self_coupling", "tanh", "spline"] = param(
+        "linear",
+        "what a neuron does by itself: linear: a leak; self_coupling: and a multiple of its own message; tanh: and a "
+        "multiple of tanh v; spline: any smooth function",
+        role="block_only",
+    )
+    n_knots: int = param(16, "form spline: knots of every neuron's function", ge=4, le=100)
+    weights: Literal["per_leak", "absolute"] = param(
+        "per_leak",
+        "per_leak: W = -theta / k, messages in units of a rectifier; absolute: theta, what a message adds to dv/dt, "
+        "in units of half the range of a neuron's messages",
+        role="block_only",
+    )
