@@ -28,6 +28,7 @@ from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
+    in_gauge,
     make_probe,
     score_ceiling,
     score_estimates,
@@ -137,7 +138,8 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
 def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool, team: Team) -> None:
     called = False
     process_device(config.training.device)  # an error comes before an estimator that may take minutes
-    recording, truth = _recording(directory.path, config), _truth(directory, config)
+    recording = _recording(directory.path, config)
+    truth = _truth(directory, config, recording)
     for name in config.training.estimators:
         with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:
             if stage.is_done:
@@ -219,7 +221,8 @@ def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
 
 
 def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> None:
-    recording, truth = _recording(directory.path, config), _truth(directory, config)
+    recording = _recording(directory.path, config)
+    truth = _truth(directory, config, recording)
     names, rollouts = config.training.estimators, choose_rollouts(recording, config)
     scores: dict[str, Any] = {"target": config.training.target, "ceiling": None}
     scores["seeds"] = {"simulation": config.simulation.seed, "training": config.training.seed}
@@ -267,11 +270,11 @@ def _recording(out: Path, config: ExperimentConfig) -> Recording:
     return Recording.open(path)
 
 
-def _truth(directory: RunDir, config: ExperimentConfig) -> Truth | None:
-    """The truth beside the recording, or None for a recording that someone else made."""
+def _truth(directory: RunDir, config: ExperimentConfig, recording: Recording) -> Truth | None:
+    """The truth beside the recording, as estimates state it, or None for a recording that someone else made."""
     source = Path(config.simulation.recording or directory / "recording.zarr")
     path = source.parent / "truth.zarr"
-    return Truth.load(path) if path.exists() else None
+    return in_gauge(Truth.load(path), recording, config.update) if path.exists() else None
 
 
 def _circuit_digest(config: ExperimentConfig) -> str:

@@ -143,6 +143,24 @@ def test_legacy_names_are_read_with_a_notice(tmp_path: Path, caplog: pytest.LogC
     assert "training.learning_rate_W_start is a legacy name and is read as training.lr_W" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("flyvis_A_tanh", "tanh"), ("flyvis_A_multiple_ReLU", "gain"), ("flyvis_A_NULL", "no_messages")],
+)
+def test_names_of_models_that_were_variants_of_the_circuit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, variant: str
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(f"graph_model: {{signal_model_name: {name}}}\n")
+    with caplog.at_level(logging.INFO, logger="lobula"):
+        for config in (load_config(file), load_config("fly-small", [f"model.name={name}"])):
+            assert (config.model.name, config.simulation.variant) == ("flyvis_A", variant)
+    assert f"{name} is a legacy name and is read as flyvis_A with simulation.variant={variant}" in caplog.text
+    file.write_text(f"model: {{name: {name}}}\nsimulation: {{variant: standard}}\n")
+    with pytest.raises(ConfigError, match=f"stands for simulation.variant={variant}, but .* gives standard"):
+        load_config(file)
+
+
 def test_legacy_and_current_name_together_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "both.yaml"
     file.write_text("training: {learning_rate_W_start: 6e-4, lr_W: 1e-3}\n")

@@ -44,7 +44,10 @@ NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()}
     "simulation.Dale_law_factor": "signal.dale_factor",
     "simulation.n_neurons": "signal.n_neurons",
     "model.lin_edge_positive": "model.g_phi_positive",
+    "model.signal_model_name": "model.name",
 }
+VARIANTS = {"flyvis_A_tanh": "tanh", "flyvis_A_multiple_ReLU": "gain", "flyvis_A_NULL": "no_messages"}
+"""Names of models that named another true circuit, fitted by flyvis_A: what `simulation.variant` says today."""
 
 
 def translate(flat: dict[str, Any], known: set[str], source: str) -> dict[str, Any]:
@@ -72,4 +75,21 @@ def translate(flat: dict[str, Any], known: set[str], source: str) -> dict[str, A
         if new != path:
             logger.info("%s: %s is a legacy name and is read as %s", source, path, new)
         result[new] = value
-    return result
+    return _with_variant(result, source)
+
+
+def _with_variant(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """A model's name that stands for a variant of the true circuit becomes model and variant."""
+    name = values.get("model.name")
+    variant = VARIANTS.get(name) if isinstance(name, str) else None
+    if variant is None:
+        return values
+    given = values.get("simulation.variant", variant)
+    if given != variant:
+        raise ConfigError(
+            f"model.name: {name} stands for simulation.variant={variant}, but {source} gives {given}; keep one of them"
+        )
+    logger.info(
+        "%s: model.name=%s is a legacy name and is read as flyvis_A with simulation.variant=%s", source, name, variant
+    )
+    return {**values, "model.name": "flyvis_A", "simulation.variant": variant}

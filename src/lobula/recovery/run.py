@@ -15,6 +15,7 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.models import CircuitGNN, message_function
 from lobula.recovery.cell_types import find_cell_types, neuron_features
+from lobula.recovery.curvature import curvature_left
 from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
 from lobula.recovery.gauge import Gauge, find_gauge, range_gauge, sample_voltage, shared_gauge
 from lobula.recovery.linearise import (
@@ -28,7 +29,7 @@ from lobula.recovery.linearise import (
 )
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.gram import MessageFunction
-from lobula.regression.held_out import circuit_predictor, held_out_error
+from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
 
@@ -83,6 +84,8 @@ def recover_circuit(
     if v_rest is None:
         v_rest = rest_with_gauge(circuit, wiring, gauge)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
+    facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
+    facts |= own_voltage_notes(recording, circuit_predictor(circuit, message, wiring), target, facts)
     edges = edge_table(wiring, circuit, weight, gauge, absolute)
     neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage)
     return Estimates(
@@ -95,7 +98,7 @@ def recover_circuit(
         dt=recording.dt,
         method=method,
         target=target,
-        notes={"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})},
+        notes=facts,
     )
 
 
@@ -134,6 +137,20 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def own_voltage_notes(recording: Recording, predict: Predictor, target: str, notes: dict[str, Any]) -> dict[str, Any]:
+    """Notes on what the fitted equation leaves that bends with the neuron's own voltage, and a warning if it does."""
+    left = curvature_left(predict, recording["validation"], recording.wiring, target)
+    warnings = list(notes.get("warnings", []))
+    if left.matters:
+        warnings.append(
+            f"the residual of the fitted equation bends with the neuron's own voltage ({left.share:.1%} of the "
+            f"target's variance, z = {left.z:.0f}): the true update is not affine in v, or the message function is wrong; "
+            "time constants, rests and weights are those of the nearest line"
+        )
+        logger.warning(warnings[-1])
+    return {"curvature_share": left.share, "curvature_z": left.z, "warnings": warnings}
 
 
 def shared_curve(model: CircuitGNN, recording: Recording) -> PiecewiseLinear | None:

@@ -16,7 +16,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
-from lobula.scoring.run import rest_in_gauge
+from lobula.scoring import in_gauge, rest_in_gauge
 from lobula.simulation.truth import Truth
 
 RUNGS = ("ridge", "spline", "gnn")
@@ -122,6 +122,8 @@ def load_inputs(run: RunDir) -> ReportInputs:
     if truth is None:
         gaps.append("This run holds no truth, so nothing here compares recovered with true values.")
     recording = _recording(run, config, gaps)
+    if truth is not None and recording is not None:
+        truth = in_gauge(truth, recording, config.update)
     estimates = {n: Estimates.load(_estimates_path(run, n)) for n in RUNGS if _estimates_path(run, n).exists()}
     for name in config.training.estimators:
         if name not in estimates:

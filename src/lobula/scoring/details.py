@@ -7,7 +7,7 @@ import pandas as pd
 from lobula.data.atomic import atomic_write_bytes
 from lobula.data.estimates import Estimates
 from lobula.metrics.by_type import compare_groups, compare_sizes
-from lobula.scoring.run import rest_in_gauge
+from lobula.scoring.truth_gauge import rest_in_gauge
 from lobula.simulation.truth import Truth
 
 

@@ -11,9 +11,10 @@ from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary
-from lobula.recovery.gauge import sample_voltage, shared_gauge
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
 from lobula.regression import fit_circuit
+from lobula.regression.update_form import prepare
+from lobula.scoring.truth_gauge import rest_in_gauge, true_gauge
 from lobula.simulation.truth import Truth
 
 logger = logging.getLogger(__name__)
@@ -42,23 +43,16 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
     circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own)
     circuit = form.finish(circuit, message)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
-    rest = rest_with_gauge(circuit, wiring, shared_gauge(sample_voltage(frames), message))
-    absolute = config.update.weights == "absolute"
+    gauge, absolute = true_gauge(truth, recording, config.update), config.update.weights == "absolute"
+    weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
+    rest = rest_with_gauge(circuit, wiring, gauge)
     threshold = config.scoring.outlier_threshold
     scores = {
-        "W": compare_weights(truth.connectome.weight, circuit.weight(wiring), identifiable, threshold),
+        "W": compare_weights(truth.connectome.weight, weight, identifiable, threshold),
         "tau": compare(truth.connectome.tau, circuit.tau, threshold),
         "v_rest": compare(rest_in_gauge(truth), rest, threshold),
     }
     return Ceiling(scores, identifiable)
-
-
-def rest_in_gauge(truth: Truth) -> np.ndarray:
-    """(N,) true resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
-    circuit, offset = truth.connectome, truth.dynamics.message_at_rest
-    if not offset:
-        return circuit.v_rest
-    return circuit.v_rest + offset * np.bincount(circuit.wiring.post, circuit.weight, circuit.n_neurons)
 
 
 def score_estimates(

@@ -62,6 +62,11 @@ class Dynamics:
         return self.gain is None and self.messages
 
     @property
+    def update_form(self) -> Literal["linear", "tanh"]:
+        """What a neuron does by itself, as `update.form` names it."""
+        return "tanh" if self.tanh_coupling else "linear"
+
+    @property
     def message_at_rest(self) -> float:
         """The message at v = 0 [a.u.]: 0 for relu, tanh, saturating and squared."""
         return self.activation_scale * float(get_activation(self.activation)(np.zeros(1))[0])

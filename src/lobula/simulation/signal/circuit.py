@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class SignalDynamics:
 
     connectome: Connectome
     activation_scale: ClassVar[float] = 1.0
+    messages: ClassVar[bool] = True
 
     @property
     def equation(self) -> Equation:
@@ -51,6 +52,11 @@ class SignalDynamics:
     def is_shared(self) -> bool:
         """Whether there is one message function for all neurons."""
         return len(set(self.equation.message_functions)) == 1 and not {"w", "t"} & set(self.equation.names)
+
+    @property
+    def update_form(self) -> Literal["linear", "tanh"]:
+        """What a neuron does by itself, as `update.form` names it."""
+        return "tanh" if "s" in self.equation.names else "linear"
 
     def psi(self) -> Activation:
         """Message function of (..., N) arguments; elementwise, of any shape, where all cell types share it."""
