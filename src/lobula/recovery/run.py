@@ -105,7 +105,8 @@ def recover_circuit(
 def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
     """Arrays of the fitted equation, as `Estimates` keeps them."""
     arrays = {name: getattr(circuit, name) for name in DYNAMICS}
-    return arrays if circuit.own_curves is None else arrays | {f"own_{name}": x for name, x in circuit.own_curves.arrays.items()}
+    own = {} if circuit.own_curves is None else circuit.own_curves.arrays
+    return arrays | {f"own_{name}": array for name, array in own.items()}
 
 
 def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: RecoveryConfig) -> Estimates:
