@@ -103,6 +103,8 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
     if method == "spline" or config.training.warm_start == "spline":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
-            return recover_circuit(recording, spline.circuit, spline.curve, method, target, recovery, spline.curve, config.update)
-        return recover_gnn(recording, train(recording, config, folder, spline), target, recovery)
-    return recover_gnn(recording, train(recording, config, folder), target, recovery)
+            return recover_circuit(
+                recording, spline.circuit, spline.curve, method, target, recovery, spline.curve, update=config.update
+            )
+        return recover_gnn(recording, train(recording, config, folder, spline), target, recovery, config.update)
+    return recover_gnn(recording, train(recording, config, folder), target, recovery, config.update)

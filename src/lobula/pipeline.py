@@ -205,9 +205,9 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
     if name == "spline":
         fit = load_spline(model)
         return recover_circuit(
-            recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve, config.update
+            recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve, update=config.update
         )
-    return recover_gnn(recording, load_model(recording, config, model), target, config.recovery)
+    return recover_gnn(recording, load_model(recording, config, model), target, config.recovery, config.update)
 
 
 def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> dict[str, Any]:

@@ -27,8 +27,9 @@ class Estimates:
             resolution (1 = determined
             by the data, 0 = by the prior), identifiable.
         neurons: one row per neuron: id, tau [s], v_rest [a.u.], residual_std [a.u./s], cluster (-1 = not clustered),
-        embedding_0... dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,); own_low, own_step (N,) and own_table (K, N)
-        where neurons do more by themselves than k v + c.
+            embedding_0...
+        dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,); own_low, own_step (N,) and own_table (K, N)
+            where neurons do more by themselves than k v + c.
         curve_voltage: (K,) voltages of the message curves [a.u.].
         curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron.
         wiring: the graph of the fit.

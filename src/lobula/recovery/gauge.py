@@ -81,7 +81,7 @@ def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool
 
 
 def range_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
-    """Gauge of messages in units of half the range that they have over what a neuron visited: 1 for tanh that saturates.
+    """Gauge of messages in units of half their range over what a neuron visited: 1 for a tanh that saturates.
 
     Every sender has its own unit, so that weights of senders with different message functions compare.
 

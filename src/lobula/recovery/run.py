@@ -32,6 +32,7 @@ from lobula.regression.gram import MessageFunction
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.update_form import prepare
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ IDENTIFIABLE_RESOLUTION = 0.5
 CURVE_POINTS = 257
 WORSE = 0.02
 TABLE_POINTS = 1025
+PER_LEAK = UpdateConfig()
 
 
 def recover_circuit(
@@ -49,11 +51,11 @@ def recover_circuit(
     target: str,
     config: RecoveryConfig,
     curve: PiecewiseLinear | None = None,
-    update: UpdateConfig = UpdateConfig(),
     embedding: np.ndarray | None = None,
     notes: dict[str, Any] | None = None,
     weight: np.ndarray | None = None,
     v_rest: np.ndarray | None = None,
+    update: UpdateConfig = PER_LEAK,
 ) -> Estimates:
     """Estimates from a circuit that was solved with some message function.
 
@@ -64,12 +66,12 @@ def recover_circuit(
         method: "ridge", "spline" or "gnn".
         target: "observed" or "drift".
         config: section `recovery`.
-        update: section `update`.
         curve: the message function, if one curve serves all neurons; else it is tabulated neuron by neuron.
         embedding: (N, D), if the model has one.
         notes: further facts for the estimates.
         weight: (E,) instead of the circuit's own, from another read-out.
         v_rest: (N,) instead of the circuit's own.
+        update: section `update`.
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
@@ -109,7 +111,13 @@ def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
     return arrays | {f"own_{name}": array for name, array in own.items()}
 
 
-def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: RecoveryConfig) -> Estimates:
+def recover_gnn(
+    recording: Recording,
+    model: CircuitGNN,
+    target: str,
+    config: RecoveryConfig,
+    update: UpdateConfig = PER_LEAK,
+) -> Estimates:
     """Estimates from a trained network, by the read-out of the config."""
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
@@ -117,11 +125,15 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     message = tabulate(message_function(model), visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if isinstance(model, CircuitGNN) else None
     if config.readout == "refit":
-        circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
+        form = prepare(update.form, recording["train"], recording.wiring, target, update.n_knots)
+        circuit = fit_circuit(recording["train"], form.wiring, message, target, config.max_frames, own=form.own)
+        circuit = form.finish(circuit, message)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         curve = shared_curve(model, recording)
         notes["g_phi_shared"] = curve is not None
-        return recover_circuit(recording, circuit, message, "gnn", target, config, curve, embedding, notes)
+        return recover_circuit(
+            recording, circuit, message, "gnn", target, config, curve, embedding, notes, update=update
+        )
     wiring = recording.wiring
     learned = model.weight.detach().double().numpy()
     gauge = find_gauge(sample_voltage(recording["train"]), message)
@@ -147,7 +159,8 @@ def own_voltage_notes(recording: Recording, predict: Predictor, target: str, not
     if left.matters:
         warnings.append(
             f"the residual of the fitted equation bends with the neuron's own voltage ({left.share:.1%} of the "
-            f"target's variance, z = {left.z:.0f}): the true update is not affine in v, or the message function is wrong; "
+            f"target's variance, z = {left.z:.0f}): the true update is not affine in v, or the message "
+            "function is wrong (see update.form); "
             "time constants, rests and weights are those of the nearest line"
         )
         logger.warning(warnings[-1])

@@ -159,7 +159,12 @@ class DenseProblem:
         whole = np.zeros((4, n, m))
         whole[:] = theta, variance * own_inverse, -variance * solved[0], resolution
         return DenseFit(
-            gain, variance[:, None, None] * free_inverse, *(x.T for x in whole), variance, ratios
+            free=gain,
+            free_cov=variance[:, None, None] * free_inverse,
+            theta=whole[0].T,
+            theta_var=whole[1].T,
+            theta_k_cov=whole[2].T,
+            resolution=whole[3].T,
+            residual_var=variance,
+            ratios=ratios,
         )
-
-

@@ -26,7 +26,7 @@ from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
 from lobula.regression.gram_device import DeviceGrams
 from lobula.regression.own_terms import NoTerms, OwnTerms
-from lobula.regression.pair_grams import PairGrams, PairSums
+from lobula.regression.pair_grams import PairSums
 
 N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 BLOCK_FRAMES = 1000

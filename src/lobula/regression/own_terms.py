@@ -18,7 +18,10 @@ N_QUANTILES = 0.5
 class OwnTerms(Protocol):
     """Functions of a neuron's own voltage."""
 
-    n_terms: int
+    @property
+    def n_terms(self) -> int:
+        """K."""
+        ...
 
     def __call__(self, voltage: np.ndarray, neurons: slice = slice(None)) -> np.ndarray:
         """(K, M, T) values at voltages (M, T) of the neurons of a slice (all of them by default)."""
@@ -85,6 +88,7 @@ class SplineTerms:
             spline = CubicSpline(knots, unit, bc_type="natural")
             inside = np.clip(v, knots[0], knots[-1])
             slopes = spline(knots[[0, -1]], 1)
-            beyond = np.minimum(v - knots[0], 0.0)[:, None] * slopes[0] + np.maximum(v - knots[-1], 0.0)[:, None] * slopes[1]
+            below, above = np.minimum(v - knots[0], 0.0)[:, None], np.maximum(v - knots[-1], 0.0)[:, None]
+            beyond = below * slopes[0] + above * slopes[1]
             values[:, row] = (spline(inside) + beyond).T
         return values

@@ -41,7 +41,7 @@ class PairGrams(Sequence):
         every = np.arange(len(self.cross))
         return every if self.has_stimulus[i] else np.delete(every, 2)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
         if i >= len(self):
             raise IndexError(i)
         inputs = self.wiring.pre[self.wiring.indptr[i] : self.wiring.indptr[i + 1]]
@@ -88,8 +88,8 @@ class PairSums:
 
     def grams(self, has_stimulus: np.ndarray) -> PairGrams:
         """The sums so far."""
-        arrays = (x.cpu().numpy() for x in (self._messages, self._cross, self._rows))
-        return PairGrams(self._wiring, *arrays, has_stimulus)
+        messages, cross, rows = (x.cpu().numpy() for x in (self._messages, self._cross, self._rows))
+        return PairGrams(self._wiring, messages, cross, rows, has_stimulus)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

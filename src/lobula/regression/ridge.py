@@ -8,25 +8,21 @@ away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from zipfile import BadZipFile
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.linalg import cho_factor, cho_solve
 
 from lobula.data.wiring import Wiring
-from lobula.errors import MissingInputError, StoreError
+from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
 from lobula.regression.gram import CPU, NO_TERMS, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
-from lobula.regression.tabulate import NeuronCurves
 
 ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
-OWN_TABLE = ("own_low", "own_step", "own_table")
 MOST_KEPT = 1.5e8
 """Elements of eigenvectors that are kept at a time (1.2 GB)."""
 MOST_ASKED = 64
@@ -35,91 +31,6 @@ LEAST_LAMBDA = 1e-13
 """Of the largest squared norm: what keeps a decomposition positive."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
-
-
-@dataclass(frozen=True)
-class LinearCircuit:
-    """dv_i/dt = k_i v_i + c_i + q_i I_i + sum_j theta_ij g_j(v_j), with uncertainties.
-
-    Attributes:
-        k: (N,) leak [1/s], negative for a stable neuron.
-        c: (N,) offset [a.u./s].
-        q: (N,) gain of the external input [1/s]; 0 where there is none.
-        theta: (E,) coefficients of the messages [1/s], in the order of the wiring.
-        theta_stderr: (E,) posterior standard deviation of theta.
-        k_stderr, c_stderr: (N,) posterior standard deviations.
-        weight_stderr: (E,) standard error of -theta/k, with their covariance.
-        resolution: (E,) diagonal of the resolution matrix: 1 = determined by the data, 0 = by the prior.
-        residual_std: (N,) standard deviation of the noise on the target [a.u./s].
-        regularisation: (N,) lambda / n_frames.
-        message_mean, message_std: (N,) statistics of the messages the fit used.
-        own_gain: (N, K) coefficients of the own terms; (0, 0) where there are none.
-        own_curves: what a neuron does by itself beyond k v + c [a.u./s], as a table; None: nothing.
-    """
-
-    k: np.ndarray
-    c: np.ndarray
-    q: np.ndarray
-    theta: np.ndarray
-    theta_stderr: np.ndarray
-    k_stderr: np.ndarray
-    c_stderr: np.ndarray
-    weight_stderr: np.ndarray
-    resolution: np.ndarray
-    residual_std: np.ndarray
-    regularisation: np.ndarray
-    message_mean: np.ndarray
-    message_std: np.ndarray
-    own_gain: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    own_curves: NeuronCurves | None = None
-
-    @property
-    def tau(self) -> np.ndarray:
-        """(N,) time constants -1/k [s]."""
-        with np.errstate(divide="ignore"):
-            return -1.0 / self.k
-
-    @property
-    def v_rest(self) -> np.ndarray:
-        """(N,) resting potentials -c/k [a.u.]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return -self.c / self.k
-
-    def save(self, path: Path) -> None:
-        """Writes an .npz file."""
-        with path.open("wb") as file:
-            arrays = {name: value for name, value in vars(self).items() if name != "own_curves"}
-            own = {} if self.own_curves is None else self.own_curves.arrays
-            np.savez(file, **arrays, **{f"own_{name}": array for name, array in own.items()})
-
-    @classmethod
-    def load(cls, path: Path) -> "LinearCircuit":
-        """Reads what `save` wrote.
-
-        Raises:
-            MissingInputError: if there is nothing.
-            StoreError: if the file is truncated or foreign.
-        """
-        if not path.exists():
-            raise MissingInputError(f"circuit: {path} does not exist; run the train stage first")
-        try:
-            with np.load(path) as arrays:
-                own = [arrays[name] for name in OWN_TABLE if name in arrays]
-                plain = {name: arrays[name] for name in arrays.files if name not in OWN_TABLE}
-                return cls(**plain, own_curves=NeuronCurves(*own) if own else None)
-        except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-            raise StoreError(
-                f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again"
-            ) from error
-
-    def own(self, voltage: np.ndarray) -> np.ndarray | float:
-        """(T, N) what neurons do by themselves beyond their leak, at voltages (T, N) [a.u./s]."""
-        return 0.0 if self.own_curves is None else self.own_curves(voltage)
-
-    def weight(self, wiring: Wiring) -> np.ndarray:
-        """(E,) synaptic weights -theta_ij / k_i, in units of the message function."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return -self.theta / self.k[wiring.post]
 
 
 @dataclass(frozen=True)
@@ -263,7 +174,10 @@ def solved(problems: list[NeuronProblem], grams: NeuronGrams, wiring: Wiring, ra
         message_mean=grams.message_mean,
         message_std=grams.message_std,
         own_gain=own_gain,
-        **per_edge,
+        theta=per_edge["theta"],
+        theta_stderr=per_edge["theta_stderr"],
+        weight_stderr=per_edge["weight_stderr"],
+        resolution=per_edge["resolution"],
     )
 
 

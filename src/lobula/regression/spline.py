@@ -98,19 +98,52 @@ def fit_spline(
         own: terms of every neuron's own voltage.
         start: the curve to start from: v, or the best of `FIRST_CURVES`.
     """
-    sample = voltage_sample(frames, target)
-    low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
-    history, part = [], some_targets(wiring, curve_neurons)
-    fed = np.flatnonzero(part.in_degree > 0)
-    curve = PiecewiseLinear.identity(initial_knots(sample, n_knots))
+    sample, part = voltage_sample(frames, target), some_targets(wiring, curve_neurons)
 
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
         return solve(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
 
-    if start == "best":
-        scale = float(sample.std())
-        trials = [first_curve(name, curve.knots, scale) for name in FIRST_CURVES]
-        curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed))
+    def stepped(curve: PiecewiseLinear, circuit: LinearCircuit) -> PiecewiseLinear:
+        step = curve_step(frames, part, curve, circuit, target, curve_frames, monotone, own)
+        return settle_gauge(curve.with_values(curve.values + step), sample)
+
+    first = FIRST_CURVES if start == "best" else FIRST_CURVES[:1]
+    trials = [first_curve(kind, initial_knots(sample, n_knots), float(sample.std())) for kind in first]
+    fed = np.flatnonzero(part.in_degree > 0)
+    curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
+    curve, history = improved(curve, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
+    curve = settle_gauge(curve, sample)
+    circuit = solve(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
+    low, high = np.quantile(sample, [0.001, 0.999])
+    return SplineFit(circuit, curve, (float(low), float(high)), history)
+
+
+def improved(
+    curve: PiecewiseLinear,
+    fed: np.ndarray,
+    solved: Callable[[MessageFunction, float], LinearCircuit],
+    stepped: Callable[[PiecewiseLinear, LinearCircuit], PiecewiseLinear],
+    n_knots: int,
+    n_rounds: int,
+    tolerance: float,
+    on_round: Callable[[int, float], None],
+) -> tuple[PiecewiseLinear, list[dict[str, float]]]:
+    """Gauss-Newton rounds, with steps that are shortened where they do not help and knots added on the way.
+
+    Args:
+        curve: where to start.
+        fed: neurons whose equations count.
+        solved: the circuit for a curve and a floor under lambda / n_frames.
+        stepped: the curve after a whole Gauss-Newton step.
+        n_knots: as in `fit_spline`.
+        n_rounds: most rounds.
+        tolerance: as in `fit_spline`.
+        on_round: called with (round, mean log residual variance).
+
+    Returns:
+        The best curve and one row per round.
+    """
+    history: list[dict[str, float]] = []
     best, best_score, step, level, direction = curve, np.inf, 1.0, 0, np.zeros(0)
     for round_ in range(n_rounds):
         circuit = solved(curve, FLOORS[level])
@@ -131,13 +164,10 @@ def fit_spline(
         best, best_score, step = curve, score, 1.0
         if converged or round_ in (2, 4, 6):
             best = curve.resampled(refined_knots(curve, max(n_knots // 4, 2)))
-        direction = curve_step(frames, part, best, circuit, target, curve_frames, monotone, own)
-        curve = settle_gauge(best.with_values(best.values + direction), sample)
+        curve = stepped(best, circuit)
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
-    curve = settle_gauge(best, sample)
-    circuit = solve(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
-    return SplineFit(circuit, curve, (low, high), history)
+    return best, history
 
 
 def first_curve(kind: float | None, knots: np.ndarray, scale: float) -> PiecewiseLinear:
