@@ -20,6 +20,9 @@ class SplineConfig(Section):
     start: Literal["identity", "best"] = param(
         "identity", "first message function: v itself, or the best of v, its rectifier and tanh of a few widths"
     )
+    basis: Literal["linear", "cubic"] = param(
+        "linear", "message function between knots: linear; or cubic, closer to functions without a kink"
+    )
     n_knots: int = param(40, "knots of the message function", ge=3, le=1_000, role="tunable", search=(10, 120))
     n_rounds: int = param(12, "alternations at most", ge=1, le=200, role="tunable", search=(3, 30))
     monotone: bool = param(True, "the message function never falls", role="tunable")

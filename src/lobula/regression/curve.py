@@ -1,13 +1,20 @@
-"""A piecewise-linear message function and the placement of its knots."""
+"""Message functions given by their values at knots, piecewise linear or cubic, and the placement of the knots."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
+from scipy.interpolate import CubicSpline
+
+FINE = 16_385
+"""Points of the table of a smooth curve."""
 
 
-@dataclass(frozen=True)
-class PiecewiseLinear:
-    """g(v), linear between knots and continued with the end slopes.
+@dataclass(frozen=True, eq=False)
+class Curve(ABC):
+    """A function of the voltage that is linear in its values at knots.
 
     Attributes:
         knots: (K,) strictly increasing voltages [a.u.].
@@ -16,6 +23,37 @@ class PiecewiseLinear:
 
     knots: np.ndarray
     values: np.ndarray
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """(K-1,) mean slope of each interval."""
+        return np.diff(self.values) / np.diff(self.knots)
+
+    @abstractmethod
+    def __call__(self, voltage: np.ndarray) -> np.ndarray:
+        """Messages, shape as ``voltage``."""
+
+    def with_values(self, values: np.ndarray) -> Self:
+        """The same knots with other values."""
+        return replace(self, values=np.asarray(values, dtype=np.float64))
+
+    @abstractmethod
+    def resampled(self, knots: np.ndarray) -> Self:
+        """The same curve on other knots."""
+
+    @abstractmethod
+    def as_linear(self) -> "PiecewiseLinear":
+        """The same curve, piecewise linear."""
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear(Curve):
+    """g(v), linear between knots and continued with the end slopes.
+
+    Attributes:
+        knots: (K,) strictly increasing voltages [a.u.].
+        values: (K,) g at the knots [a.u.].
+    """
 
     @classmethod
     def identity(cls, knots: np.ndarray) -> "PiecewiseLinear":
@@ -34,15 +72,6 @@ class PiecewiseLinear:
         left = self.values[index]
         return left + fraction * (self.values[index + 1] - left)
 
-    @property
-    def slopes(self) -> np.ndarray:
-        """(K-1,) slope of each interval."""
-        return np.diff(self.values) / np.diff(self.knots)
-
-    def with_values(self, values: np.ndarray) -> "PiecewiseLinear":
-        """The same knots with other values."""
-        return PiecewiseLinear(self.knots, np.asarray(values, dtype=np.float64))
-
     def simplified(self, most: int) -> "PiecewiseLinear":
         """At most ``most`` knots: those go first without which the curve changes least."""
         knots, values = self.knots, self.values
@@ -55,6 +84,75 @@ class PiecewiseLinear:
     def resampled(self, knots: np.ndarray) -> "PiecewiseLinear":
         """The same curve on other knots."""
         return PiecewiseLinear(knots, self(knots))
+
+    def as_linear(self) -> "PiecewiseLinear":
+        """This curve."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothCurve(Curve):
+    """g(v), a natural cubic spline through its values, straight beyond the ends: for functions without a kink.
+
+    Attributes:
+        knots: (K,) strictly increasing voltages [a.u.].
+        values: (K,) g at the knots [a.u.].
+    """
+
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        grid = np.linspace(self.knots[0], self.knots[-1], FINE)
+        return grid, CubicSpline(self.knots, self.values, bc_type="natural")(grid)
+
+    def __call__(self, voltage: np.ndarray) -> np.ndarray:
+        """Messages, shape as ``voltage``."""
+        grid, table = self._table
+        position = (np.asarray(voltage) - grid[0]) / (grid[1] - grid[0])
+        index = np.clip(position.astype(np.int64), 0, FINE - 2)
+        left = table[index]
+        return left + (position - index) * (table[index + 1] - left)
+
+    def resampled(self, knots: np.ndarray) -> "SmoothCurve":
+        """The same curve on other knots."""
+        return SmoothCurve(knots, CubicSpline(self.knots, self.values, bc_type="natural")(knots))
+
+    def as_linear(self) -> PiecewiseLinear:
+        """The same curve with many knots."""
+        grid, table = self._table
+        return PiecewiseLinear(grid, table)
+
+
+def basis_of(curve: Curve) -> "Basis":
+    """What a unit of each value adds to the curve."""
+    unit = np.eye(len(curve.knots))
+    if isinstance(curve, SmoothCurve):
+        grid = np.linspace(curve.knots[0], curve.knots[-1], FINE)
+        return Basis(grid, CubicSpline(curve.knots, unit, bc_type="natural")(grid))
+    return Basis(curve.knots, unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Functions that are piecewise linear on a common grid.
+
+    Attributes:
+        grid: (M,) increasing voltages [a.u.].
+        table: (M, K) their values.
+    """
+
+    grid: np.ndarray
+    table: np.ndarray
+
+    def locate(self, voltage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Interval (int) and position in it, shapes as ``voltage``."""
+        index = np.clip(np.searchsorted(self.grid, voltage, side="right") - 1, 0, len(self.grid) - 2)
+        left = self.grid[index]
+        return index, (voltage - left) / (self.grid[index + 1] - left)
+
+    def value(self, k: int, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+        """Function k where `locate` found the voltages."""
+        left = np.take(self.table[:, k], index)
+        return left + fraction * (np.take(self.table[:, k], index + 1) - left)
 
 
 def rectifier_slope(voltage: np.ndarray, messages: np.ndarray) -> float:
@@ -96,7 +194,7 @@ def merge_close(knots: np.ndarray, share: float = 2e-4) -> np.ndarray:
     return np.array(kept)
 
 
-def refined_knots(curve: PiecewiseLinear, n_new: int) -> np.ndarray:
+def refined_knots(curve: Curve, n_new: int) -> np.ndarray:
     """Halves the intervals beside the knots where the slope changes most, and keeps the others."""
     bend = np.abs(np.diff(curve.slopes))
     gaps = np.diff(curve.knots)

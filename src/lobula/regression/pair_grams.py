@@ -73,10 +73,7 @@ class PairSums:
 
     def add(self, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> None:
         """Adds a block of frames, each (T, N)."""
-        v = np.ascontiguousarray(voltage.T, dtype=np.float64)
-        one, none = np.ones_like(v), np.zeros_like(v)
-        e = none if external is None else external.T.astype(np.float64)
-        rows = self._tensor(np.stack([v, one, e, *self._own(v), target.T.astype(np.float64)], axis=1))
+        rows = self._tensor(self.rows_of(voltage, external, target))
         h = self._tensor(messages.T.astype(np.float64))
         self._messages.addmm_(h, h.T)
         for m in range(rows.shape[1]):
@@ -85,6 +82,12 @@ class PairSums:
             elif m != 2 or external is not None:
                 self._cross[m].addmm_(h, rows[:, m].T)
         self._rows += rows @ rows.transpose(1, 2)
+
+    def rows_of(self, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> np.ndarray:
+        """(N, M, T) rows v, 1, I, own terms, y of every neuron from a block of frames, each (T, N)."""
+        v = np.ascontiguousarray(voltage.T, dtype=np.float64)
+        e = np.zeros_like(v) if external is None else external.T.astype(np.float64)
+        return np.stack([v, np.ones_like(v), e, *self._own(v), target.T.astype(np.float64)], axis=1)
 
     def grams(self, has_stimulus: np.ndarray) -> PairGrams:
         """The sums so far."""

@@ -22,7 +22,15 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import lsq_linear
 
 from lobula.data.wiring import Wiring
-from lobula.regression.curve import PiecewiseLinear, initial_knots, rectifier_slope, refined_knots
+from lobula.regression.curve import (
+    Curve,
+    PiecewiseLinear,
+    SmoothCurve,
+    initial_knots,
+    rectifier_slope,
+    refined_knots,
+)
+from lobula.regression.dense_curve import basis_grams
 from lobula.regression.gram import (
     NO_TERMS,
     Frames,
@@ -34,6 +42,7 @@ from lobula.regression.gram import (
     frame_blocks,
     in_parallel,
     neuron_major,
+    pairs_are_cheaper,
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
@@ -80,6 +89,7 @@ def fit_spline(
     on_round: Callable[[int, float], None] = lambda round_, score: None,
     own: OwnTerms = NO_TERMS,
     start: Literal["identity", "best"] = "identity",
+    basis: Literal["linear", "cubic"] = "linear",
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -97,37 +107,39 @@ def fit_spline(
         on_round: called with (round, mean log residual variance).
         own: terms of every neuron's own voltage.
         start: the curve to start from: v, or the best of `FIRST_CURVES`.
+        basis: linear between knots, or cubic: closer to functions without a kink.
     """
     sample, part = voltage_sample(frames, target), some_targets(wiring, curve_neurons)
 
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
         return solve(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
 
-    def stepped(curve: PiecewiseLinear, circuit: LinearCircuit) -> PiecewiseLinear:
+    def stepped(curve: Curve, circuit: LinearCircuit) -> Curve:
         step = curve_step(frames, part, curve, circuit, target, curve_frames, monotone, own)
         return settle_gauge(curve.with_values(curve.values + step), sample)
 
     first = FIRST_CURVES if start == "best" else FIRST_CURVES[:1]
-    trials = [first_curve(kind, initial_knots(sample, n_knots), float(sample.std())) for kind in first]
+    kind = SmoothCurve if basis == "cubic" else PiecewiseLinear
+    trials = [first_curve(kind, width, initial_knots(sample, n_knots), float(sample.std())) for width in first]
     fed = np.flatnonzero(part.in_degree > 0)
     curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
     curve, history = improved(curve, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
     circuit = solve(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
     low, high = np.quantile(sample, [0.001, 0.999])
-    return SplineFit(circuit, curve, (float(low), float(high)), history)
+    return SplineFit(circuit, curve.as_linear(), (float(low), float(high)), history)
 
 
 def improved(
-    curve: PiecewiseLinear,
+    curve: Curve,
     fed: np.ndarray,
     solved: Callable[[MessageFunction, float], LinearCircuit],
-    stepped: Callable[[PiecewiseLinear, LinearCircuit], PiecewiseLinear],
+    stepped: Callable[[Curve, LinearCircuit], Curve],
     n_knots: int,
     n_rounds: int,
     tolerance: float,
     on_round: Callable[[int, float], None],
-) -> tuple[PiecewiseLinear, list[dict[str, float]]]:
+) -> tuple[Curve, list[dict[str, float]]]:
     """Gauss-Newton rounds, with steps that are shortened where they do not help and knots added on the way.
 
     Args:
@@ -170,12 +182,12 @@ def improved(
     return best, history
 
 
-def first_curve(kind: float | None, knots: np.ndarray, scale: float) -> PiecewiseLinear:
-    """A curve of `FIRST_CURVES` for voltages of that standard deviation [a.u.]."""
-    if kind is None:
-        return PiecewiseLinear.identity(knots)
-    values = np.maximum(knots, 0.0) if kind == 0 else np.tanh(knots / (kind * scale)) * kind * scale
-    return PiecewiseLinear(knots, values)
+def first_curve(kind: type[Curve], width: float | None, knots: np.ndarray, scale: float) -> Curve:
+    """A curve of `FIRST_CURVES`, of some kind, for voltages of that standard deviation [a.u.]."""
+    if width is None:
+        return kind(knots, knots.copy())
+    values = np.maximum(knots, 0.0) if width == 0 else np.tanh(knots / (width * scale)) * width * scale
+    return kind(knots, values)
 
 
 def voltage_sample(frames: Frames, target: str, size: int = 200_000) -> np.ndarray:
@@ -189,7 +201,7 @@ def misfit(circuit: LinearCircuit, neurons: np.ndarray) -> float:
     return float(np.mean(np.log(circuit.residual_std[neurons] ** 2 + 1e-12)))
 
 
-def settle_gauge(curve: PiecewiseLinear, sample: np.ndarray) -> PiecewiseLinear:
+def settle_gauge(curve: Curve, sample: np.ndarray) -> Curve:
     """Fixes what no data can: offset (g(0) = 0) and scale (a rectifier's, see `rectifier_slope`).
 
     Args:
@@ -217,7 +229,7 @@ def some_targets(wiring: Wiring, n_targets: int) -> Wiring:
 def curve_step(
     frames: Frames,
     wiring: Wiring,
-    curve: PiecewiseLinear,
+    curve: Curve,
     circuit: LinearCircuit,
     target: str,
     max_frames: int,
@@ -225,6 +237,25 @@ def curve_step(
     own: OwnTerms = NO_TERMS,
 ) -> np.ndarray:
     """(K,) change of the knot values that lowers the weighted residual most, all circuits re-fitted (Kaufman)."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    if isinstance(curve, PiecewiseLinear) and not pairs_are_cheaper(wiring, own):
+        grams = hat_grams(frames, wiring, curve, circuit.theta, target, max_frames, own)
+    else:
+        grams = basis_grams(frames, wiring, curve, circuit.theta, target, max_frames, own)
+    normal, rhs = weighted_normal(grams, len(curve.knots), circuit, wiring, fed)
+    return bounded_step(normal, rhs, curve, monotone)
+
+
+def hat_grams(
+    frames: Frames,
+    wiring: Wiring,
+    curve: PiecewiseLinear,
+    theta: np.ndarray,
+    target: str,
+    max_frames: int,
+    own: OwnTerms,
+) -> list[np.ndarray | None]:
+    """As `dense_curve.basis_grams`, for sparse circuits and hat functions, of which two act at a voltage."""
     n_knots, fed = len(curve.knots), np.flatnonzero(wiring.in_degree > 0)
     grams: list[np.ndarray | None] = [None] * wiring.n_neurons
     for span in frame_blocks(frames, target, max_frames):
@@ -239,10 +270,10 @@ def curve_step(
         def add(i: int, v=v, y=y, index=index, fraction=fraction, h=h, e=e, has=has, offsets=offsets) -> None:
             edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
             inputs = wiring.pre[edges]
-            theta = circuit.theta[edges, None]
+            share = theta[edges, None]
             cell = (index[inputs] + offsets).ravel()
-            right = (theta * fraction[inputs]).ravel()
-            left = np.broadcast_to(theta, fraction[inputs].shape).ravel() - right
+            right = (share * fraction[inputs]).ravel()
+            left = np.broadcast_to(share, fraction[inputs].shape).ravel() - right
             size = len(offsets) * n_knots
             basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
             rows = design_rows(i, wiring, h, v, e if has[i] else None, y, own)
@@ -250,8 +281,7 @@ def curve_step(
             add_product(grams, i, stacked)
 
         in_parallel(lambda k: add(fed[k]), len(fed))
-    normal, rhs = weighted_normal(grams, n_knots, circuit, wiring, fed)
-    return bounded_step(normal, rhs, curve, monotone)
+    return grams
 
 
 def weighted_normal(
@@ -298,7 +328,7 @@ def projected_normal(
     return gram[:n_knots, :n_knots] - cross @ solved[:, :-1], gram[:n_knots, -1] - cross @ solved[:, -1]
 
 
-def bounded_step(normal: np.ndarray, rhs: np.ndarray, curve: PiecewiseLinear, monotone: bool) -> np.ndarray:
+def bounded_step(normal: np.ndarray, rhs: np.ndarray, curve: Curve, monotone: bool) -> np.ndarray:
     """Minimises d'Ad/2 - b'd with increments of the curve >= 0 if monotone; undetermined directions stay put."""
     k = len(rhs)
     second = np.diff(np.eye(k), 2, axis=0) / np.minimum(np.diff(curve.knots)[1:], np.diff(curve.knots)[:-1])[:, None]

@@ -55,6 +55,7 @@ def train_spline(
         on_round=on_round,
         own=form.own,
         start=settings.start,
+        basis=settings.basis,
     )
     fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
     out.mkdir(parents=True, exist_ok=True)

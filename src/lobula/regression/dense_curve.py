@@ -1,0 +1,75 @@
+"""Products for the curve's Gauss-Newton step where neurons have many inputs: matrix products instead of histograms.
+
+The columns of `spline.curve_step` for equation i and value k of the curve are sum_j theta_ij phi_k(v_j): one product of
+(frames, neurons) and (neurons, equations) for every k, and one more with the messages for all products with regressors.
+"""
+
+import numpy as np
+import torch
+
+from lobula.data.wiring import Wiring
+from lobula.regression.curve import Basis, Curve, basis_of
+from lobula.regression.gram import Frames, block_arrays, frame_blocks, neuron_major, stimulated
+from lobula.regression.own_terms import OwnTerms
+from lobula.regression.pair_grams import PairSums
+
+BLOCK_FRAMES = 500
+
+
+def basis_grams(
+    frames: Frames,
+    wiring: Wiring,
+    curve: Curve,
+    theta: np.ndarray,
+    target: str,
+    max_frames: int,
+    own: OwnTerms,
+) -> list[np.ndarray | None]:
+    """Per neuron (p, p) products of ``[basis (K), messages, v, 1, (I), (own terms), y]``; None where it has no inputs.
+
+    Args:
+        frames: a split of a recording.
+        wiring: the graph, of the equations that count.
+        curve: the message function.
+        theta: (E,) coefficients of the messages.
+        target: "observed" or "drift".
+        max_frames: frames used, spread evenly.
+        own: terms of every neuron's own voltage.
+    """
+    fed, basis = np.flatnonzero(wiring.in_degree > 0), basis_of(curve)
+    row = np.full(wiring.n_neurons, -1)
+    row[fed] = np.arange(len(fed))
+    coefficients = np.zeros((wiring.n_neurons, len(fed)))
+    coefficients[wiring.pre, row[wiring.post]] = theta
+    k, pairs = basis.table.shape[1], PairSums(wiring, torch.device("cpu"), own)
+    own_products = np.zeros((len(fed), k, k))
+    with_messages = np.zeros((wiring.n_neurons, len(fed), k))
+    with_rows = np.zeros((len(fed), k, 4 + own.n_terms))
+    has = np.zeros(wiring.n_neurons, dtype=bool)
+    for span in frame_blocks(frames, target, max_frames, BLOCK_FRAMES):
+        voltage, external, y = block_arrays(frames, wiring, target, span)
+        has, messages = stimulated(wiring, external is not None), curve(voltage)
+        pairs.add(messages, voltage, external, y)
+        columns = basis_columns(basis, voltage, coefficients)
+        flat = columns.reshape(len(columns), -1)
+        with_messages += (neuron_major(messages) @ flat).reshape(with_messages.shape)
+        by_equation = columns.transpose(1, 2, 0)
+        own_products += by_equation @ by_equation.transpose(0, 2, 1)
+        rows = pairs.rows_of(voltage, external, y)[fed]
+        with_rows += by_equation @ rows.transpose(0, 2, 1)
+    whole = pairs.grams(has)
+    grams: list[np.ndarray | None] = [None] * wiring.n_neurons
+    for number, i in enumerate(fed.tolist()):
+        inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+        across = np.concatenate([with_messages[inputs, number], with_rows[number].T[whole.kept(i)]])
+        grams[i] = np.block([[own_products[number], across.T], [across, whole[i]]])
+    return grams
+
+
+def basis_columns(basis: Basis, voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """(T, Q, K) what every basis function adds to Q equations, from voltages (T, N) and coefficients (N, Q)."""
+    index, fraction = basis.locate(voltage)
+    columns = np.empty((len(voltage), coefficients.shape[1], basis.table.shape[1]))
+    for k in range(columns.shape[2]):
+        columns[:, :, k] = basis.value(k, index, fraction) @ coefficients
+    return columns
