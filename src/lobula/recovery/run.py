@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 IDENTIFIABLE_RESOLUTION = 0.5
 CURVE_POINTS = 257
+SHARED_POINTS = 4097
 WORSE = 0.02
 TABLE_POINTS = 1025
 PER_LEAK = UpdateConfig()
@@ -85,6 +86,8 @@ def recover_circuit(
         weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
     if v_rest is None:
         v_rest = rest_with_gauge(circuit, wiring, gauge)
+    if curve is None and is_shared:
+        curve = shared_table(message, voltage)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
     facts |= own_voltage_notes(recording, circuit_predictor(circuit, message, wiring), target, facts)
@@ -224,6 +227,12 @@ def rest_with_gauge(circuit: LinearCircuit, wiring: Wiring, gauge: Gauge) -> np.
     offset = np.bincount(wiring.post, circuit.theta * gauge.offset[wiring.pre], wiring.n_neurons)
     with np.errstate(divide="ignore", invalid="ignore"):
         return -(circuit.c + offset) / circuit.k
+
+
+def shared_table(message: MessageFunction, voltage: np.ndarray) -> PiecewiseLinear:
+    """A known message function as a curve over the range of the voltages (T, N)."""
+    grid = np.linspace(float(voltage.min()), float(voltage.max()), SHARED_POINTS)
+    return PiecewiseLinear(grid, np.asarray(message(grid[:, None]), dtype=np.float64)[:, 0])
 
 
 def curve_table(

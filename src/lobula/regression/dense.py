@@ -24,6 +24,7 @@ from lobula.regression.shrinkage import LOG_RATIOS, population_ratios
 
 ROUNDING = 1e-13
 """Eigenvalues below this share of the largest are rounding."""
+JITTER = 1e-14
 MOST_ASKED = 128
 LEAST_MISFIT = 1e-15
 """Of the target's sum of squares: a residual below is rounding."""
@@ -118,6 +119,9 @@ class DenseProblem:
         at_own = np.einsum("flm,lm->fm", weighted, own)
         table = self.rows[chosen] - np.einsum("flm,glm->mfg", weighted, cross)
         table += np.einsum("fm,gm->mfg", at_own, at_own / diagonal)
+        every = np.arange(table.shape[1] - 1)
+        size = self.rows[chosen][:, every, every]
+        table[:, every, every] += np.where(size > 0, JITTER * size, 1.0)  # a voltage may be constant, or an input nil
         return table, inverse, diagonal, at_own
 
     def evidence(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -188,11 +188,18 @@ def dense_circuit(
     n, fed = wiring.n_neurons, problem.fed
     ratios = problem.ratios() if ratio is None else np.full(len(fed), ratio)
     fit = problem.solve(np.maximum(ratios, floor))
-    row = np.full(n, -1)
-    row[fed] = np.arange(len(fed))
-    at = row[wiring.post], wiring.pre
-    theta, variance, k_cov = fit.theta[at], fit.theta_var[at], fit.theta_k_cov[at]
-    variance[grams.message_std[wiring.pre] <= SILENT_STD] = np.inf
+    row, column = np.full(n, -1), np.full(n, -1)
+    row[fed], column[problem.live] = np.arange(len(fed)), np.arange(len(problem.live))
+    known = np.flatnonzero(column[wiring.pre] >= 0)
+    at = row[wiring.post[known]], column[wiring.pre[known]]
+
+    def per_edge(values: np.ndarray, silent: float) -> np.ndarray:
+        whole = np.full(wiring.n_edges, silent)
+        whole[known] = values[at]
+        return whole
+
+    theta, variance = per_edge(fit.theta, 0.0), per_edge(fit.theta_var, np.inf)
+    k_cov, resolution = per_edge(fit.theta_k_cov, 0.0), per_edge(fit.resolution, 0.0)
     free, cov = np.zeros((n, fit.free.shape[1])), np.zeros((n, *fit.free_cov.shape[1:]))
     residual_var, regularisation = np.zeros(n), np.ones(n)
     free[fed], cov[fed], residual_var[fed], regularisation[fed] = fit.free, fit.free_cov, fit.residual_var, fit.ratios
@@ -206,10 +213,10 @@ def dense_circuit(
         q=free[:, 2] if has else np.zeros(n),
         theta=theta,
         theta_stderr=np.sqrt(variance),
-        k_stderr=np.sqrt(cov[:, 0, 0]),
-        c_stderr=np.sqrt(cov[:, 1, 1]),
+        k_stderr=np.sqrt(np.maximum(cov[:, 0, 0], 0.0)),  # below 0: rounding
+        c_stderr=np.sqrt(np.maximum(cov[:, 1, 1], 0.0)),
         weight_stderr=stderr_of_weight(theta, variance, k_cov, free[wiring.post, 0], cov[wiring.post, 0, 0]),
-        resolution=fit.resolution[at],
+        resolution=resolution,
         residual_std=np.sqrt(residual_var),
         regularisation=regularisation,
         message_mean=grams.message_mean,
