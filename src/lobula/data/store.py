@@ -3,7 +3,7 @@
 Layout of ``recording.zarr``::
 
     attributes            lobula {kind, version}, dt [s], fields, splits, chunk_frames, digest, and what the writer adds
-    wiring/               edge_index, stimulus_column, neuron_ids
+    wiring/               edge_index (or connected, one bit per pair), stimulus_column, neuron_ids
     static/               per-neuron arrays that an experimenter knows, for example u, v
     columns               (H, 2) positions of the stimulus columns
     train|validation|test attributes n_frames_planned, n_frames_written;

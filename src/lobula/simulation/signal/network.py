@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lobula.connectome import Connectome, Draw, Equation, Wiring, draw_edges, hexagonal_columns, obey_dale
+from lobula.connectome.base import counted
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.kernels import get_activation
@@ -74,6 +75,7 @@ def signal_network(
 def _connectome(
     wiring: Wiring, weight: np.ndarray, cell_type: np.ndarray, columns: np.ndarray, equation: Equation
 ) -> Connectome:
+    n_syn, sign = counted(weight)
     nowhere = np.zeros(wiring.n_neurons, dtype=np.int64)
     return Connectome(
         wiring=wiring,
@@ -84,9 +86,9 @@ def _connectome(
         cell_type_names=tuple(f"type {k}" for k in range(equation.n_types)),
         u=nowhere,
         v=nowhere,
-        n_syn=np.broadcast_to(1.0, weight.shape),  # takes no memory
-        sign=np.sign(weight).astype(np.int8),
         columns=columns,
+        n_syn=n_syn,
+        sign=sign,
         equation=equation,
     )
 
