@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -142,13 +143,11 @@ class Connectome:
         missing = [name for name in (*names, "wiring") if name not in root]
         if missing or "cell_type_names" not in root.attrs:
             raise StoreError(f"{path}: truncated or damaged, {', '.join(missing) or 'cell_type_names'} missing")
-        arrays = {name: np.asarray(root[name][:]) for name in names}
-        wiring, types = Wiring.load(root["wiring"]), tuple(root.attrs["cell_type_names"])
-        if "equation" not in root:
-            return cls(wiring=wiring, cell_type_names=types, **arrays)
-        n_syn, sign = counted(arrays["weight"])
-        known = cls(wiring=wiring, cell_type_names=types, n_syn=n_syn, sign=sign, **arrays)
-        return replace(known, equation=Equation.load(root["equation"]))
+        arrays: dict[str, Any] = {name: np.asarray(root[name][:]) for name in names}
+        if "equation" in root:
+            arrays["n_syn"], arrays["sign"] = counted(arrays["weight"])
+            arrays["equation"] = Equation.load(root["equation"])
+        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=tuple(root.attrs["cell_type_names"]), **arrays)
 
 
 def counted(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -52,10 +52,7 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
 
 def rest_in_gauge(truth: Truth) -> np.ndarray:
     """(N,) true resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
-    circuit, offset = truth.connectome, truth.dynamics.message_at_rest
-    if not offset:
-        return circuit.v_rest
-    return circuit.v_rest + offset * np.bincount(circuit.wiring.post, circuit.weight, circuit.n_neurons)
+    return truth.dynamics.rest_in_gauge(truth.connectome)
 
 
 def score_estimates(

@@ -66,6 +66,13 @@ class Dynamics:
         """The message at v = 0 [a.u.]: 0 for relu, tanh, saturating and squared."""
         return self.activation_scale * float(get_activation(self.activation)(np.zeros(1))[0])
 
+    def rest_in_gauge(self, connectome: Connectome) -> np.ndarray:
+        """(N,) resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
+        offset, wiring = self.message_at_rest, connectome.wiring
+        if not offset:
+            return connectome.v_rest
+        return connectome.v_rest + offset * np.bincount(wiring.post, connectome.weight, connectome.n_neurons)
+
 
 def make_dynamics(
     connectome: Connectome,

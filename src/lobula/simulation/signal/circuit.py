@@ -71,10 +71,12 @@ class SignalDynamics:
         psi, own = self.psi(), per_neuron(self.equation, self.connectome.cell_type)
         return lambda voltage: model.message(psi, voltage, own, {}).astype(voltage.dtype, copy=False)
 
-    @property
-    def message_at_rest(self) -> np.ndarray:
-        """(N,) message of every neuron at v = 0 [a.u.]."""
-        return self.message_function()(np.zeros(self.connectome.n_neurons))
+    def rest_in_gauge(self, connectome: Connectome) -> np.ndarray:
+        """(N,) resting potentials when messages are counted from 0 at v = 0: tau du/dt there, without a stimulus."""
+        circuit = SignalCircuit(connectome)
+        at_zero = circuit.full_state(np.zeros(connectome.n_neurons, dtype=np.float32))
+        drift = circuit.drift(at_zero, np.zeros(0, dtype=np.float32))
+        return connectome.tau * drift[: connectome.n_neurons]
 
 
 def equation_of(connectome: Connectome) -> Equation:
