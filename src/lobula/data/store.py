@@ -209,7 +209,8 @@ class RecordingWriter:
             held.clear()
 
     def _array(self, split: str, field: str) -> zarr.Array:
-        return self._root[f"{split}/{field}"]
+        with zarr.config.set({"array.write_empty_chunks": True}):  # what is opened forgets how it was created
+            return self._root[f"{split}/{field}"]
 
     def _known(self, split: str) -> str:
         if split not in self._planned:

@@ -9,7 +9,7 @@ import torch
 
 from lobula.connectome import Connectome, Equation
 from lobula.errors import ConfigError, ShapeError
-from lobula.kernels import csr_tensor, get_activation
+from lobula.kernels import get_activation, torch_csr
 from lobula.kernels.activations import Activation
 from lobula.simulation.signal.models import SIGNAL_MODELS, Per, SignalModel
 
@@ -106,6 +106,16 @@ def by_type(functions: tuple[str, ...], cell_type: np.ndarray) -> Activation:
     return psi
 
 
+def weight_rows(connectome: Connectome, receivers: np.ndarray | None = None) -> torch.Tensor:
+    """Rows of W[post, pre], or all of them, float32; sparse where few of all pairs are connected."""
+    matrix = connectome.wiring.csr(connectome.weight.astype(np.float32))
+    if receivers is not None:
+        matrix = matrix[receivers]
+    if connectome.n_edges < DENSE_FILL * connectome.n_neurons**2:
+        return torch_csr(matrix)
+    return torch.from_numpy(matrix.toarray())
+
+
 def per_neuron(equation: Equation, cell_type: np.ndarray) -> Per:
     """Parameters by name, each (N,) float32."""
     table = equation.table.astype(np.float32)
@@ -150,21 +160,13 @@ class SignalCircuit:
 
     def _matrices(self, connectome: Connectome) -> list[tuple[np.ndarray | slice, Mapping, torch.Tensor]]:
         """Receivers that get the same messages, the parameters of their type, and their rows of the matrix W."""
-        wiring, n = connectome.wiring, self.n_neurons
-        everyone = slice(None)
-        if wiring.n_edges < DENSE_FILL * n * n:
-            weight = csr_tensor(wiring, connectome.weight)
-        else:
-            dense = np.zeros((n, n), dtype=np.float32)
-            dense[wiring.post, wiring.pre] = connectome.weight
-            weight = torch.from_numpy(dense)
         if not self._model.by_receiver:
-            return [(everyone, {}, weight)]
+            return [(slice(None), {}, weight_rows(connectome))]
         parts: list[tuple[np.ndarray | slice, Mapping, torch.Tensor]] = []
         for kind, row in enumerate(self._equation.table.astype(np.float32)):
             receivers = np.flatnonzero(connectome.cell_type == kind)
             receiver = dict(zip(self._equation.names, row, strict=True))
-            parts.append((receivers, receiver, weight.index_select(0, torch.from_numpy(receivers))))
+            parts.append((receivers, receiver, weight_rows(connectome, receivers)))
         return parts
 
     def check_stimulus(self, stimulus: np.ndarray) -> np.ndarray:

@@ -10,9 +10,11 @@ from lobula.connectome.base import counted
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.kernels import get_activation
+from lobula.metrics import spectral_radius
 from lobula.simulation.signal.models import SIGNAL_MODELS
 
 MOST_EXTENT = 20
+MOST_NEURONS = 2_000  # whose spectrum takes seconds
 
 
 def signal_network(
@@ -91,6 +93,16 @@ def _connectome(
         sign=sign,
         equation=equation,
     )
+
+
+def describe(network: Connectome) -> str:
+    """One line: size, and the spectral radius of W and of g W, up to 2,000 neurons."""
+    share = network.n_edges / (network.n_neurons * (network.n_neurons - 1))
+    text = f"{network.n_neurons:,} neurons, {network.n_edges:,} connections ({share:.1%} of all pairs)"
+    if network.n_neurons > MOST_NEURONS:
+        return text
+    radii = (spectral_radius(network.wiring.csr(values)) for values in (network.weight, network.effective_weight))
+    return text + ", spectral radius {:.3g} of W, {:.3g} of g W".format(*radii)
 
 
 def make_equation(
