@@ -1,37 +1,56 @@
-"""Recordings of small signal networks, as arrays."""
+"""Signal networks written out once more, number by number in double precision, straight from the equations."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 
-import lobula
 from lobula.connectome import Connectome
-from lobula.data.recording import Recording
-from lobula.data.wiring import Wiring
-from lobula.simulation.signal import SignalCircuit, SignalDynamics
-from lobula.simulation.truth import Truth
 
-DT = 0.01
-
-
-def recorded(
-    circuit: Connectome, n_frames: int = 3000, noise: float = 0.0, wiring: Wiring | None = None
-) -> tuple[Recording, Truth]:
-    """Frames of a network after 500 that are not kept; ``wiring`` in place of its own for whoever fits."""
-    simulator, rng = SignalCircuit(circuit, DT), np.random.default_rng(0)
-    n, nothing = circuit.n_neurons, np.zeros(0, dtype="f4")
-    state = simulator.full_state(5 * rng.standard_normal(n, dtype="f4"))
-    voltage, drift = np.empty((2, n_frames, n), "f4")
-    for t in range(-500, n_frames):
-        rate = simulator.drift(state, nothing)
-        if t >= 0:
-            voltage[t], drift[t] = state[:n], rate[:n]
-        state = simulator.advance(state, rate)
-        state[:n] += np.float32(noise) * rng.standard_normal(n, dtype="f4")
-    graph = circuit.wiring if wiring is None else wiring
-    return Recording.from_arrays(voltage, graph, DT, drift=drift), Truth(circuit, SignalDynamics(circuit), Path())
+PSI: dict[str, Callable[[float], float]] = {
+    "tanh": lambda x: float(np.tanh(x)),
+    "relu": lambda x: max(x, 0.0),
+    "sigmoid": lambda x: 1 / (1 + float(np.exp(-x))),
+    "saturating": lambda x: max(x, 0.0) / (1 + max(x, 0.0)),
+    "softplus": lambda x: float(np.log1p(np.exp(x))),
+    "squared": lambda x: max(x, 0.0) ** 2 if x < 1 else 2 * x - 1,
+}
 
 
-def network(n: int = 60, fill: float = 1.0, **settings: object) -> Connectome:
-    """A small network."""
-    return lobula.signal_network(n_neurons=n, fill=fill, **settings)  # type: ignore[arg-type]
+def dense(network: Connectome) -> np.ndarray:
+    """(N, N) W[post, pre], filled edge by edge."""
+    matrix = np.zeros((network.n_neurons, network.n_neurons))
+    for (pre, post), weight in zip(network.wiring.edge_index.T, network.weight, strict=True):
+        matrix[post, pre] = weight
+    return matrix
+
+
+def right_hand_side(
+    network: Connectome, u: np.ndarray, e: np.ndarray, p: np.ndarray | None = None, time: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """du/dt and dp/dt, each (N,), in loops over neurons and their inputs."""
+    n, weight, model = network.n_neurons, dense(network), network.equation.model
+    rows = network.equation.table
+    if model == "N3":
+        share = (1 - np.cos(2 * np.pi * time / network.equation.drift_period)) / 2
+        rows = [(1 - share) * rows[k] + share * rows[(k + 1) % len(rows)] for k in range(len(rows))]
+    own = [dict(zip(network.equation.names, rows[k], strict=True)) for k in network.cell_type]
+    psi = [PSI[network.equation.message_functions[k]] for k in network.cell_type]
+    p = np.ones(n) if p is None else p
+    du, dp = np.empty(n), np.zeros(n)
+    for i, q in enumerate(own):
+        total = 0.0
+        for j, r in enumerate(own):
+            if model in ("N2", "N3", "N6", "N11"):
+                message = psi[j](u[j])
+            elif model == "N4":
+                message = psi[j]((u[j] - r["h"]) / r["w"])
+            elif model == "N5":
+                message = psi[j]((u[j] - r["h"]) / q["w"]) - u[j] * np.log(r["w"]) / 50
+            else:
+                message = psi[j](u[j] / q["t"])
+            total += weight[i, j] * message
+        if model in ("N6", "N7"):
+            dp[i] = (1 - p[i]) / q["tau"] - q["alpha"] * p[i] * abs(u[i])
+        leak, offset = (q["a"], q["b"]) if model in ("N4", "N5") else (q["c"], 0.0)
+        du[i] = -leak * u[i] + offset + q.get("s", 0.0) * np.tanh(u[i]) + q["g"] * p[i] * total + e[i]
+    return du, dp

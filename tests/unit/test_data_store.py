@@ -112,6 +112,14 @@ def test_reader_names_the_chunk(tmp_path: Path, small_wiring: Wiring, frames: di
     assert "\n" not in str(caught.value)
 
 
+def test_chunks_of_nothing_but_zeros_are_there(tmp_path, small_wiring):
+    n_frames, split = {"train": 8}, {"voltage": np.ones((8, 5)), "stimulus": np.zeros((8, 3))}
+    with RecordingWriter.create(tmp_path / "r.zarr", small_wiring, 0.02, n_frames, chunk_frames=4) as writer:
+        writer.append("train", **split)
+    assert RecordingWriter.resume(tmp_path / "r.zarr").is_finished()
+    np.testing.assert_array_equal(Recording.open(tmp_path / "r.zarr")["train"].stimulus(), np.zeros((8, 3)))
+
+
 @pytest.mark.parametrize("entry", ["train/voltage", "train", "wiring", "wiring/edge_index", "wiring/neuron_ids"])
 def test_missing_part_is_named(tmp_path: Path, small_wiring: Wiring, entry: str) -> None:
     new_writer(tmp_path / "r.zarr", small_wiring)

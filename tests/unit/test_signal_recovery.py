@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.support.planted import DT as PLANTED_DT
 from tests.support.planted import planted_circuit
-from tests.support.signal import network, recorded
+from tests.support.signal_recordings import network, recorded
 
 from lobula.config import ExperimentConfig
 from lobula.data.estimates import Estimates

@@ -16,7 +16,7 @@ from lobula.simulation.preparation import prepare
 
 # Seconds per unit of work, measured on two cores at extents 1, 3 and 8. Another machine is off by a common factor, and
 # estimators that converge early are faster. Q = sum over neurons of (in-degree + 3)^2, the size of all Gram matrices.
-SIMULATE_FRAME, SIMULATE_FRAME_EDGE = 1e-4, 2e-9
+SIMULATE_FRAME, SIMULATE_FRAME_EDGE, SIMULATE_FRAME_PAIR = 1e-4, 2e-9, 4e-10  # the last of a dense matrix of weights
 GRAM_FRAME_NEURON, GRAM_FRAME_Q = 3e-8, 5e-11
 SOLVE_NEURON, SOLVE_Q = 4e-4, 1e-7
 CURVE_FRAME_NEURON, CURVE_FRAME_EDGE = 2e-7, 1e-8
@@ -116,9 +116,10 @@ def _seconds(config: ExperimentConfig, wiring: Wiring, n_frames: dict[str, int])
     ridge = _regression(wiring, _at_most(config.ridge.max_frames, n_train))
     fits = {"ridge": ridge, "spline": _spline(config, wiring, n_train), "gnn": _gnn(config, wiring, n_train)}
     refit = _message_regression(config, wiring, _at_most(config.recovery.max_frames, n_train))
+    pairs = SIMULATE_FRAME_PAIR * n * n
     n_scored = SCORE_FRAMES + config.scoring.rollout_steps * config.scoring.n_rollouts
     return {
-        "simulate": sum(n_frames.values()) * (SIMULATE_FRAME + SIMULATE_FRAME_EDGE * wiring.n_edges),
+        "simulate": sum(n_frames.values()) * (SIMULATE_FRAME + min(SIMULATE_FRAME_EDGE * wiring.n_edges, pairs)),
         "train": sum(fits[name] for name in rungs),
         "recover": len(rungs) * TYPES_NEURON * n + refit * ("gnn" in rungs),
         "score": ridge * config.scoring.ceiling + len(rungs) * n_scored * SCORE_FRAME_NEURON * n,

@@ -127,6 +127,17 @@ def _check_files(config: ExperimentConfig) -> None:
     if recording is not None and not recording.exists():
         raise ConfigError(f"simulation.recording: got '{recording}', expected an existing recording store")
     _check_stimulus(config)
+    _check_signal(config)
+
+
+def _check_signal(config: ExperimentConfig) -> None:
+    places = {
+        "signal.connectivity_file": (config.signal.connectivity == "file", config.signal.connectivity_file),
+        "drive.path": (config.drive.kind == "file", config.drive.path),
+    }
+    for name, (is_needed, path) in places.items():
+        if is_needed and (path is None or not path.exists()):
+            raise ConfigError(f"{name}: got {str(path) if path else 'none'!r}, expected an existing file")
 
 
 def _check_stimulus(config: ExperimentConfig) -> None:

@@ -17,7 +17,7 @@ Drive = Literal["none", "oscillatory", "triggered", "visual", "file"]
 
 
 class SignalConfig(Section):
-    """A signal network; used where connectome.source is signal."""
+    """A signal network; used where connectome.source is signal. Fields that its kind does not use are ignored."""
 
     model: SignalModelName = param("N2", "equation of the neurons, see docs/signal.md")
     parameters: TypeTable | None = param(
@@ -25,7 +25,7 @@ class SignalConfig(Section):
     )
     activation: Psi = param("tanh", "message function psi")
     message_functions: StrTuple | None = param(
-        None, "model N11: message function of every cell type; null: tanh, relu, sigmoid, softplus in turn"
+        None, "model N11: message function of every cell type; null: tanh, sigmoid, saturating, tanh"
     )
     drift_period: float = param(1_000.0, "model N3: time from each type to the next and back", unit="s", gt=0.0)
     n_neurons: int = param(1_000, "size of the network", unit="neurons", ge=2)
@@ -43,7 +43,7 @@ class SignalConfig(Section):
 
 
 class DriveConfig(Section):
-    """External input of a signal network; used where connectome.source is signal."""
+    """External input of a signal network. Fields that its kind does not use are ignored."""
 
     kind: Drive = param(
         "none",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -29,7 +30,7 @@ class Connectome:
         cell_type_names: name of every cell type.
         u, v: (N,) int64 axial hexagonal coordinates of the neuron's column.
         n_syn: (E,) float64 mean number of synapses.
-        sign: (E,) float64, +1 excitatory, -1 inhibitory.
+        sign: (E,) +1 excitatory, -1 inhibitory, 0 where a drawn weight is 0.
         columns: (H, 2) int64 axial coordinates (u, v) of the stimulus columns; (0, 2) if there are none.
         equation: of a signal network, which has parameters of its own beside tau and v_rest; None for a graded circuit.
     """
@@ -125,7 +126,7 @@ class Connectome:
         self.wiring.save(group.create_group("wiring"))
         if self.equation is not None:
             self.equation.save(group.create_group("equation"))
-        for name in (*_PER_EDGE, *_PER_NEURON, "columns"):
+        for name in _arrays(self.equation is not None):
             create_static(group, name, getattr(self, name))
         group.attrs.update({"cell_type_names": list(self.cell_type_names), "tau_unit": "s", "v_rest_unit": "a.u."})
 
@@ -138,10 +139,22 @@ class Connectome:
             StoreError: if it is damaged or of another kind.
         """
         root = open_store(path, "truth")
-        missing = [name for name in (*_PER_EDGE, *_PER_NEURON, "columns", "wiring") if name not in root]
+        names = _arrays("equation" in root)
+        missing = [name for name in (*names, "wiring") if name not in root]
         if missing or "cell_type_names" not in root.attrs:
             raise StoreError(f"{path}: truncated or damaged, {', '.join(missing) or 'cell_type_names'} missing")
-        arrays = {name: np.asarray(root[name][:]) for name in (*_PER_EDGE, *_PER_NEURON, "columns")}
-        names = tuple(root.attrs["cell_type_names"])
-        equation = Equation.load(root["equation"]) if "equation" in root else None
-        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=names, equation=equation, **arrays)
+        arrays: dict[str, Any] = {name: np.asarray(root[name][:]) for name in names}
+        if "equation" in root:
+            arrays["n_syn"], arrays["sign"] = counted(arrays["weight"])
+            arrays["equation"] = Equation.load(root["equation"])
+        return cls(wiring=Wiring.load(root["wiring"]), cell_type_names=tuple(root.attrs["cell_type_names"]), **arrays)
+
+
+def counted(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """n_syn and sign (E,) of a network without synapse counts: one each, which takes no memory, and int8."""
+    return np.broadcast_to(1.0, weight.shape), np.sign(weight).astype(np.int8)
+
+
+def _arrays(is_signal: bool) -> tuple[str, ...]:
+    """Arrays of a store; a signal network's n_syn and sign follow from its weights."""
+    return (*(("weight",) if is_signal else _PER_EDGE), *_PER_NEURON, "columns")

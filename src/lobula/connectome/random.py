@@ -9,6 +9,7 @@ import numpy as np
 
 from lobula.connectome.weight_file import read_weights
 from lobula.data.streams import Streams
+from lobula.data.wiring import edges_of
 from lobula.errors import ConfigError
 
 CAUCHY_LIMIT = 25.0
@@ -147,10 +148,7 @@ def draw_edges(draw: Draw, kind: str, fill: float, file: str | Path | None = Non
     mask = kept.random((n, n), dtype=np.float32) < fill if fill < 1 else np.ones((n, n), dtype=bool)
     np.fill_diagonal(mask, False)
     weight = CONNECTIVITY[kind](draw)[mask]
-    edge_index = np.empty((2, len(weight)), dtype=np.int64)
-    for row, index in enumerate((np.arange(n), np.arange(n)[:, None])):
-        edge_index[row] = np.broadcast_to(index, (n, n))[mask]
-    return edge_index, weight
+    return edges_of(mask), weight
 
 
 def obey_dale(weight: np.ndarray, pre: np.ndarray, n_neurons: int, share: float) -> np.ndarray:

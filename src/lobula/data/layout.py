@@ -4,7 +4,7 @@ from pathlib import Path
 
 import zarr
 
-from lobula.data.wiring import Wiring
+from lobula.data.wiring import Wiring, has_edges
 from lobula.errors import StoreError
 
 AFTER = "after"
@@ -24,7 +24,7 @@ def check_layout(path: Path, root: zarr.Group) -> None:
     """
     attributes = dict(root.attrs)
     lacking = [name for name in ("dt", "fields", "splits", "chunk_frames") if name not in attributes]
-    lacking += [name for name in ("wiring/edge_index",) if name not in root]
+    lacking += [] if "wiring" in root and has_edges(root["wiring"]) else ["wiring/edge_index"]
     for split in attributes.get("splits", ()):
         counts = dict(root[split].attrs) if split in root else {}
         lacking += [f"{split}/{name}" for name in ("n_frames_planned", "n_frames_written") if name not in counts]

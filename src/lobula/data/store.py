@@ -3,7 +3,7 @@
 Layout of ``recording.zarr``::
 
     attributes            lobula {kind, version}, dt [s], fields, splits, chunk_frames, digest, and what the writer adds
-    wiring/               edge_index, stimulus_column, neuron_ids
+    wiring/               edge_index (or connected, one bit per pair), stimulus_column, neuron_ids
     static/               per-neuron arrays that an experimenter knows, for example u, v
     columns               (H, 2) positions of the stimulus columns
     train|validation|test attributes n_frames_planned, n_frames_written;
@@ -209,7 +209,8 @@ class RecordingWriter:
             held.clear()
 
     def _array(self, split: str, field: str) -> zarr.Array:
-        return self._root[f"{split}/{field}"]
+        with zarr.config.set({"array.write_empty_chunks": True}):  # what is opened forgets how it was created
+            return self._root[f"{split}/{field}"]
 
     def _known(self, split: str) -> str:
         if split not in self._planned:

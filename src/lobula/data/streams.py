@@ -17,7 +17,7 @@ class Streams:
     A stream is named by a word and any further keys, for example ``generator("noise", "train", 3)`` for the
     noise of the fourth chunk of the training split. Streams with different names are independent, a stream
     with the same name is the same on every machine, and no stream depends on how much of another was used.
-    Names in use: connectome, stimulus, noise, measurement_noise, init, sampling.
+    Names in use: connectome, stimulus, state, burn-in, noise, measurement_noise, gain, init, sampling.
 
     Args:
         seed: root seed, an integer >= 0. No value is special.

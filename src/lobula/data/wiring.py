@@ -7,9 +7,19 @@ import numpy as np
 import scipy.sparse
 import zarr
 
-from lobula.data.wiring_checks import checked_columns, checked_count, checked_edges, checked_ids, refuse_duplicates
+from lobula.data.wiring_checks import (
+    are_sorted,
+    checked_columns,
+    checked_count,
+    checked_edges,
+    checked_ids,
+    refuse_duplicates,
+)
 from lobula.data.zarr_format import create_static, read_static
 from lobula.errors import ShapeError, StoreError
+
+DENSE_EDGES, DENSE_FILL = 2**16, 1 / 8
+"""From this number and this share of all pairs on, a store holds one bit per pair in place of a list of edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +73,19 @@ class Wiring:
         """
         n_neurons = checked_count(n_neurons)
         edges = checked_edges(edge_index, n_neurons)
-        order = np.lexsort((edges[0], edges[1]))
-        edges = np.ascontiguousarray(edges[:, order])
-        refuse_duplicates(edges)
+        if are_sorted(edges, n_neurons):  # saves minutes and gigabytes where all pairs of 8,000 neurons are connected
+            order = np.arange(edges.shape[1])
+        else:
+            order = np.lexsort((edges[0], edges[1]))
+            edges = np.ascontiguousarray(edges[:, order])
+            refuse_duplicates(edges)
         columns, n_columns = checked_columns(stimulus_column, n_neurons, n_columns)
         return cls(
             edge_index=_frozen(edges),
             n_neurons=n_neurons,
             stimulus_column=None if columns is None else _frozen(columns),
             neuron_ids=_frozen(checked_ids(neuron_ids, n_neurons)),
-            edge_order=_frozen(order.astype(np.int64)),
+            edge_order=_frozen(order.astype(np.int64, copy=False)),
             n_columns=n_columns,
         )
 
@@ -159,6 +172,13 @@ class Wiring:
         columns = f"(T, {self.n_columns}) per column or " if self.stimulus_column is not None else ""
         raise ShapeError(f"stimulus: got shape {stimulus.shape}, expected {columns}(T, {self.n_neurons}) per neuron")
 
+    @property
+    def connected(self) -> np.ndarray:
+        """(N, N) bool, whether there is an edge; rows postsynaptic."""
+        connected = np.zeros((self.n_neurons, self.n_neurons), dtype=bool)
+        connected[self.post, self.pre] = True
+        return connected
+
     @cached_property
     def driven(self) -> np.ndarray:
         """(n_driven,) neurons that receive a stimulus column; empty where the wiring has none."""
@@ -210,8 +230,16 @@ class Wiring:
         return replace(wiring, edge_order=_frozen(kept[wiring.edge_order]))
 
     def save(self, group: zarr.Group) -> None:
-        """Write the wiring into an empty zarr group (`edge_index`, `stimulus_column`, `neuron_ids`)."""
-        arrays = {"edge_index": self.edge_index, "edge_order": self.edge_order}
+        """Write the wiring into an empty zarr group (`edge_index`, `stimulus_column`, `neuron_ids`).
+
+        Where most pairs are connected, one bit per pair (`connected`) stands for the edges.
+        """
+        if self.n_edges >= max(DENSE_EDGES, DENSE_FILL * self.n_neurons**2):
+            arrays = {"connected": np.packbits(self.connected, axis=1)}
+            if (self.edge_order[1:] < self.edge_order[:-1]).any():
+                arrays["edge_order"] = self.edge_order
+        else:
+            arrays = {"edge_index": self.edge_index, "edge_order": self.edge_order}
         if self.stimulus_column is not None:
             arrays["stimulus_column"] = self.stimulus_column
         attributes: dict = {"n_neurons": self.n_neurons, "n_columns": self.n_columns}
@@ -232,9 +260,13 @@ class Wiring:
             EdgeError: if the stored edges are not valid.
         """
         attributes = dict(group.attrs)
-        if "edge_index" not in group or "n_neurons" not in attributes:
+        if not has_edges(group) or "n_neurons" not in attributes:
             raise StoreError(f"{group.store_path}: no wiring here, expected edge_index and n_neurons; write it again")
-        edge_index = read_static(group["edge_index"])
+        if "connected" in group:
+            bits = read_static(group["connected"])
+            edge_index = edges_of(np.unpackbits(bits, axis=1, count=attributes["n_neurons"]).view(bool))
+        else:
+            edge_index = read_static(group["edge_index"])
         ids = attributes.get("neuron_ids")
         ids = np.asarray(ids) if ids is not None else read_static(group["neuron_ids"])
         columns = read_static(group["stimulus_column"]) if "stimulus_column" in group else None
@@ -243,6 +275,21 @@ class Wiring:
         if "edge_order" not in group:
             return wiring
         return replace(wiring, edge_order=_frozen(read_static(group["edge_order"])[wiring.edge_order]))
+
+
+def has_edges(group: zarr.Group) -> bool:
+    """Whether a zarr group holds the edges of a wiring."""
+    return "edge_index" in group or "connected" in group
+
+
+def edges_of(connected: np.ndarray) -> np.ndarray:
+    """(2, E) int64 edges of a matrix (N, N) bool, rows postsynaptic; row 0 presynaptic, sorted by (post, pre)."""
+    n, in_degree = len(connected), np.count_nonzero(connected, axis=1)
+    edge_index = np.empty((2, in_degree.sum()), dtype=np.int64)
+    edge_index[1] = np.repeat(np.arange(n), in_degree)
+    edge_index[0] = np.flatnonzero(connected)
+    edge_index[0] -= n * edge_index[1]
+    return edge_index
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

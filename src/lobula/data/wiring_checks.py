@@ -23,14 +23,21 @@ def checked_edges(edge_index: np.ndarray, n_neurons: int) -> np.ndarray:
     if edges.size and not np.issubdtype(edges.dtype, np.integer):
         raise ShapeError(f"edge_index: got dtype {edges.dtype}, expected integers")
     edges = edges.astype(np.int64)
+    if not edges.size or (edges.min() >= 0 and edges.max() < n_neurons):
+        return edges
     outside = np.flatnonzero(((edges < 0) | (edges >= n_neurons)).any(axis=0))
-    if outside.size:
-        pre, post = edges[:, outside[0]]
-        raise EdgeError(
-            f"edge_index: edge {outside[0]} ({pre} -> {post}) is out of range, expected 0..{n_neurons - 1} for "
-            f"{n_neurons} neurons ({outside.size} such edges); check n_neurons and that ids start at 0"
-        )
-    return edges
+    pre, post = edges[:, outside[0]]
+    raise EdgeError(
+        f"edge_index: edge {outside[0]} ({pre} -> {post}) is out of range, expected 0..{n_neurons - 1} for "
+        f"{n_neurons} neurons ({outside.size} such edges); check n_neurons and that ids start at 0"
+    )
+
+
+def are_sorted(edges: np.ndarray, n_neurons: int) -> bool:
+    """Whether edges are sorted by (post, pre), and distinct."""
+    place = edges[1] * n_neurons
+    place += edges[0]
+    return bool((place[1:] > place[:-1]).all())
 
 
 def refuse_duplicates(edges: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from lobula.kernels.activations import ACTIVATIONS, get_activation
 from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
 from lobula.kernels.device import usable_device
-from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum
+from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, torch_csr
 
 __all__ = [
     "ACTIVATIONS",
@@ -13,5 +13,6 @@ __all__ = [
     "get_activation",
     "message_sum",
     "plain_mlp",
+    "torch_csr",
     "usable_device",
 ]

@@ -10,6 +10,7 @@ import importlib.util
 import warnings
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,11 @@ with warnings.catch_warnings():  # torch says once per process that CSR is young
 
 def csr_tensor(wiring: Wiring, values: np.ndarray) -> Tensor:
     """(N, N) float32 CSR matrix W[post, pre] on the CPU; its product with a vector is half again as fast as SciPy's."""
-    matrix = wiring.csr(np.asarray(values, dtype=np.float32))
+    return torch_csr(wiring.csr(np.asarray(values, dtype=np.float32)))
+
+
+def torch_csr(matrix: scipy.sparse.csr_matrix) -> Tensor:
+    """The same matrix as a tensor on the CPU."""
     parts = (torch.from_numpy(x.copy()) for x in (matrix.indptr, matrix.indices, matrix.data))
     return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)
 

@@ -9,7 +9,7 @@ from lobula.metrics.horizon import horizon_scores
 from lobula.metrics.over_seeds import Difference, Spread, difference, spread
 from lobula.metrics.prediction import explained, pearson, summary
 from lobula.metrics.recovery import compare, compare_weights, line_fit, sign_accuracy
-from lobula.metrics.spectrum import Spectrum, alignment, subspace_alignment, weight_spectrum
+from lobula.metrics.spectrum import Spectrum, alignment, spectral_radius, subspace_alignment, weight_spectrum
 
 __all__ = [
     "CEILING",
@@ -40,6 +40,7 @@ __all__ = [
     "pearson",
     "rungs_of",
     "sign_accuracy",
+    "spectral_radius",
     "spread",
     "subspace_alignment",
     "summary",

@@ -16,7 +16,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
-from lobula.scoring import in_gauge, rest_in_gauge
+from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
 
 RUNGS = ("ridge", "spline", "gnn")
@@ -67,7 +67,7 @@ class ReportInputs:
         """(N,) true resting potentials when messages are counted from g(0) = 0, as the estimators count them."""
         if self.truth is None:
             raise MissingInputError("report: this run holds no truth, so neurons have no true values")
-        return rest_in_gauge(self.truth)
+        return self.truth.connectome.v_rest
 
     @cached_property
     def rungs(self) -> list[str]:

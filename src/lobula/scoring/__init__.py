@@ -3,14 +3,13 @@
 from lobula.scoring.details import size_table, type_table, write_tables
 from lobula.scoring.probe import make_probe
 from lobula.scoring.run import Ceiling, choose_rollouts, score_ceiling, score_estimates, score_prediction
-from lobula.scoring.truth_gauge import in_gauge, rest_in_gauge
+from lobula.scoring.truth_gauge import in_gauge
 
 __all__ = [
     "Ceiling",
     "choose_rollouts",
     "in_gauge",
     "make_probe",
-    "rest_in_gauge",
     "score_ceiling",
     "score_estimates",
     "score_prediction",

@@ -7,7 +7,6 @@ import pandas as pd
 from lobula.data.atomic import atomic_write_bytes
 from lobula.data.estimates import Estimates
 from lobula.metrics.by_type import compare_groups, compare_sizes
-from lobula.scoring.truth_gauge import rest_in_gauge
 from lobula.simulation.truth import Truth
 
 
@@ -25,7 +24,7 @@ def type_table(estimates: Estimates, truth: Truth) -> pd.DataFrame:
         "W in": (circuit.weight, weight, kind[wiring.post]),
         "W out": (circuit.weight, weight, kind[wiring.pre]),
         "tau": (circuit.tau, neurons["tau"].to_numpy(), kind),
-        "v_rest": (rest_in_gauge(truth), neurons["v_rest"].to_numpy(), kind),
+        "v_rest": (circuit.v_rest, neurons["v_rest"].to_numpy(), kind),
     }
     tables = []
     for quantity, (true, learned, group) in pairs.items():

@@ -14,7 +14,7 @@ from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
 from lobula.regression import fit_circuit
 from lobula.regression.update_form import prepare
-from lobula.scoring.truth_gauge import rest_in_gauge, true_gauge
+from lobula.scoring.truth_gauge import true_gauge
 from lobula.simulation.truth import Truth
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
     scores = {
         "W": compare_weights(truth.connectome.weight, weight, identifiable, threshold),
         "tau": compare(truth.connectome.tau, circuit.tau, threshold),
-        "v_rest": compare(rest_in_gauge(truth), rest, threshold),
+        "v_rest": compare(truth.connectome.v_rest, rest, threshold),
     }
     return Ceiling(scores, identifiable)
 
@@ -65,7 +65,7 @@ def score_estimates(
     return {
         "W": compare_weights(circuit.weight, estimates.edges["weight"].to_numpy(), identifiable, threshold),
         "tau": compare(circuit.tau, neurons["tau"].to_numpy(), threshold),
-        "v_rest": compare(rest_in_gauge(truth), neurons["v_rest"].to_numpy(), threshold),
+        "v_rest": compare(truth.connectome.v_rest, neurons["v_rest"].to_numpy(), threshold),
         "cell_types": types,
         "dale": dale_scores(
             circuit.weight, estimates.edges["weight"].to_numpy(), circuit.wiring.pre, circuit.n_neurons

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class Dynamics:
     gain: np.ndarray | None = None
     messages: bool = True
     tau_floor: str = "none"
+    by_receiver: ClassVar[bool] = False
 
     def message_function(self) -> Activation:
         """Messages s g(gain v / s) from voltages (..., N); elementwise, of any shape, where there is no gain."""
@@ -70,6 +71,13 @@ class Dynamics:
     def message_at_rest(self) -> float:
         """The message at v = 0 [a.u.]: 0 for relu, tanh, saturating and squared."""
         return self.activation_scale * float(get_activation(self.activation)(np.zeros(1))[0])
+
+    def rest_in_gauge(self, connectome: Connectome) -> np.ndarray:
+        """(N,) resting potentials when messages are counted from g(0) = 0: V_i + g(0) sum_j W_ij."""
+        offset, wiring = self.message_at_rest, connectome.wiring
+        if not offset:
+            return connectome.v_rest
+        return connectome.v_rest + offset * np.bincount(wiring.post, connectome.weight, connectome.n_neurons)
 
 
 def make_dynamics(

@@ -21,6 +21,7 @@ from lobula.simulation.ahead import ahead
 from lobula.simulation.graded import check_bounded
 from lobula.simulation.preparation import SPLITS, Preparation, prepare
 from lobula.simulation.side_by_side import Trial, group_size, one_thread, run_trials
+from lobula.simulation.signal import describe
 from lobula.simulation.truth import TruthWriter
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def simulate(
     if chunk_frames is None or config.simulation.trial_frames is not None:
         chunk_frames = config.simulation.trial_frames or default_chunk_frames(preparation.circuit.n_neurons)
     simulator = Simulator(config, preparation, chunk_frames)
+    if preparation.connectome.equation is not None:
+        logger.info("%s", describe(preparation.connectome))
     writer, truth = _open_stores(simulator, Path(run_dir), resume)
     total = sum(writer.n_frames_planned(split) for split in simulator.n_frames)
     console = Console(stderr=True)

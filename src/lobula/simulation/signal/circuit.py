@@ -9,7 +9,7 @@ import torch
 
 from lobula.connectome import Connectome, Equation
 from lobula.errors import ConfigError, ShapeError
-from lobula.kernels import csr_tensor, get_activation
+from lobula.kernels import get_activation, torch_csr
 from lobula.kernels.activations import Activation
 from lobula.simulation.signal.models import SIGNAL_MODELS, Per, SignalModel
 
@@ -28,6 +28,11 @@ class SignalDynamics:
     connectome: Connectome
     activation_scale: ClassVar[float] = 1.0
     messages: ClassVar[bool] = True
+
+    @property
+    def by_receiver(self) -> bool:
+        """Whether messages depend on the receiver's type, too."""
+        return self.model.by_receiver
 
     @property
     def equation(self) -> Equation:
@@ -77,10 +82,12 @@ class SignalDynamics:
         psi, own = self.psi(), per_neuron(self.equation, self.connectome.cell_type)
         return lambda voltage: model.message(psi, voltage, own, {}).astype(voltage.dtype, copy=False)
 
-    @property
-    def message_at_rest(self) -> np.ndarray:
-        """(N,) message of every neuron at v = 0 [a.u.]."""
-        return self.message_function()(np.zeros(self.connectome.n_neurons))
+    def rest_in_gauge(self, connectome: Connectome) -> np.ndarray:
+        """(N,) resting potentials when messages are counted from 0 at v = 0: tau du/dt there, without a stimulus."""
+        circuit = SignalCircuit(connectome)
+        at_zero = circuit.full_state(np.zeros(connectome.n_neurons, dtype=np.float32))
+        drift = circuit.drift(at_zero, np.zeros(0, dtype=np.float32))
+        return connectome.tau * drift[: connectome.n_neurons]
 
 
 def equation_of(connectome: Connectome) -> Equation:
@@ -108,6 +115,16 @@ def by_type(functions: tuple[str, ...], cell_type: np.ndarray) -> Activation:
         return messages
 
     return psi
+
+
+def weight_rows(connectome: Connectome, receivers: np.ndarray | None = None) -> torch.Tensor:
+    """Rows of W[post, pre], or all of them, float32; sparse where few of all pairs are connected."""
+    matrix = connectome.wiring.csr(connectome.weight.astype(np.float32))
+    if receivers is not None:
+        matrix = matrix[receivers]
+    if connectome.n_edges < DENSE_FILL * connectome.n_neurons**2:
+        return torch_csr(matrix)
+    return torch.from_numpy(matrix.toarray())
 
 
 def per_neuron(equation: Equation, cell_type: np.ndarray) -> Per:
@@ -154,21 +171,13 @@ class SignalCircuit:
 
     def _matrices(self, connectome: Connectome) -> list[tuple[np.ndarray | slice, Mapping, torch.Tensor]]:
         """Receivers that get the same messages, the parameters of their type, and their rows of the matrix W."""
-        wiring, n = connectome.wiring, self.n_neurons
-        everyone = slice(None)
-        if wiring.n_edges < DENSE_FILL * n * n:
-            weight = csr_tensor(wiring, connectome.weight)
-        else:
-            dense = np.zeros((n, n), dtype=np.float32)
-            dense[wiring.post, wiring.pre] = connectome.weight
-            weight = torch.from_numpy(dense)
         if not self._model.by_receiver:
-            return [(everyone, {}, weight)]
+            return [(slice(None), {}, weight_rows(connectome))]
         parts: list[tuple[np.ndarray | slice, Mapping, torch.Tensor]] = []
         for kind, row in enumerate(self._equation.table.astype(np.float32)):
             receivers = np.flatnonzero(connectome.cell_type == kind)
             receiver = dict(zip(self._equation.names, row, strict=True))
-            parts.append((receivers, receiver, weight.index_select(0, torch.from_numpy(receivers))))
+            parts.append((receivers, receiver, weight_rows(connectome, receivers)))
         return parts
 
     def check_stimulus(self, stimulus: np.ndarray) -> np.ndarray:

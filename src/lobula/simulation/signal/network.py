@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from lobula.connectome import Connectome, Draw, Equation, Wiring, draw_edges, hexagonal_columns, obey_dale
+from lobula.connectome.base import counted
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.kernels import get_activation
+from lobula.metrics import spectral_radius
 from lobula.simulation.signal.models import SIGNAL_MODELS
 
 MOST_EXTENT = 20
+MOST_NEURONS = 2_000  # whose spectrum takes seconds
 
 
 def signal_network(
@@ -74,6 +77,7 @@ def signal_network(
 def _connectome(
     wiring: Wiring, weight: np.ndarray, cell_type: np.ndarray, columns: np.ndarray, equation: Equation
 ) -> Connectome:
+    n_syn, sign = counted(weight)
     nowhere = np.zeros(wiring.n_neurons, dtype=np.int64)
     return Connectome(
         wiring=wiring,
@@ -84,11 +88,21 @@ def _connectome(
         cell_type_names=tuple(f"type {k}" for k in range(equation.n_types)),
         u=nowhere,
         v=nowhere,
-        n_syn=np.broadcast_to(1.0, weight.shape),  # takes no memory
-        sign=np.sign(weight).astype(np.int8),
         columns=columns,
+        n_syn=n_syn,
+        sign=sign,
         equation=equation,
     )
+
+
+def describe(network: Connectome) -> str:
+    """One line: size, and the spectral radius of W and of g W, up to 2,000 neurons."""
+    share = network.n_edges / (network.n_neurons * (network.n_neurons - 1))
+    text = f"{network.n_neurons:,} neurons, {network.n_edges:,} connections ({share:.1%} of all pairs)"
+    if network.n_neurons > MOST_NEURONS:
+        return text
+    radii = (spectral_radius(network.wiring.csr(values)) for values in (network.weight, network.effective_weight))
+    return text + ", spectral radius {:.3g} of W, {:.3g} of g W".format(*radii)
 
 
 def make_equation(
