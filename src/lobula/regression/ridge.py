@@ -17,7 +17,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
-from lobula.regression.gram import CPU, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.edge_messages import Messages
+from lobula.regression.gram import CPU, Frames, NeuronGrams, accumulate, in_parallel
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 
 ROUNDING = 1e-11
@@ -41,7 +42,7 @@ class LinearCircuit:
         resolution: (E,) diagonal of the resolution matrix: 1 = determined by the data, 0 = by the prior.
         residual_std: (N,) standard deviation of the noise on the target [a.u./s].
         regularisation: (N,) lambda / n_frames.
-        message_mean, message_std: (N,) statistics of the messages the fit used.
+        message_mean, message_std: (N,) statistics of the messages the fit used; (E,) where there is one per edge.
     """
 
     k: np.ndarray
@@ -239,7 +240,7 @@ def neuron_problems(grams: NeuronGrams, wiring: Wiring) -> list[NeuronProblem]:
     problems: list[NeuronProblem | None] = [None] * wiring.n_neurons
 
     def task(i: int) -> None:
-        inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+        inputs = grams.columns[wiring.indptr[i] : wiring.indptr[i + 1]]
         problems[i] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
 
     in_parallel(task, wiring.n_neurons)
@@ -265,7 +266,7 @@ def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
 def fit_circuit(
     frames: Frames,
     wiring: Wiring,
-    message: MessageFunction,
+    message: Messages,
     target: str = "observed",
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
@@ -276,7 +277,7 @@ def fit_circuit(
     Args:
         frames: a split of a recording.
         wiring: the known graph.
-        message: g, maps voltages (T, N) to messages (T, N).
+        message: g, maps voltages (T, N) to messages (T, N), or to one per edge.
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.
