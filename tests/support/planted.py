@@ -23,9 +23,12 @@ class Planted:
 
 
 def planted_circuit(
-    n: int = 30, in_degree: int = 5, n_frames: int = 4000, noise: float = 0.3, seed: int = 0, activation=None
+    n: int = 30, in_degree: int = 5, n_frames: int = 4000, noise: float = 0.3, seed: int = 0, activation=None, pair=None
 ) -> Planted:
-    """Simulates a random graded circuit with a plain dense loop in float64; the first four neurons get a stimulus."""
+    """Simulates a random graded circuit with a plain dense loop in float64; the first four neurons get a stimulus.
+
+    Messages are activation(v_source), or pair(v_source, v_target).
+    """
     activation = activation or (lambda v: np.maximum(v, 0.0))
     rng = np.random.default_rng(seed)
     post = np.repeat(np.arange(n), in_degree)
@@ -42,6 +45,7 @@ def planted_circuit(
     for t in range(n_frames):
         external = np.where(column >= 0, stimulus[t][np.maximum(column, 0)], 0.0)
         voltage[t] = v
-        drift[t] = (-v + v_rest + matrix @ activation(v) + external) / tau
+        summed = matrix @ activation(v) if pair is None else (matrix * pair(v[None, :], v[:, None])).sum(1)
+        drift[t] = (-v + v_rest + summed + external) / tau
         v = v + DT * drift[t] + noise * rng.standard_normal(n)
     return Planted(wiring, weight, tau, v_rest, voltage.astype("f4"), stimulus.astype("f4"), drift.astype("f4"))

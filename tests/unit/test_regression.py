@@ -174,7 +174,7 @@ def test_relabelling_neurons_permutes_the_solution(seed: int) -> None:
 
 def test_chunking_is_invisible(planted: Planted, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = accumulate(recording["train"], planted.wiring, relu)
-    monkeypatch.setattr("lobula.regression.gram.frame_blocks.__defaults__", (137,))
+    monkeypatch.setattr("lobula.regression.gram.BLOCK_FRAMES", 137)
     parts = accumulate(recording["train"], planted.wiring, relu)
     assert whole.n_frames == parts.n_frames
     np.testing.assert_allclose(parts.grams[0], whole.grams[0], rtol=1e-9)

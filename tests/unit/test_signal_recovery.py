@@ -161,13 +161,12 @@ def test_without_the_self_term_weights_are_wrong() -> None:
 
 
 def test_spline_finds_the_message_function_of_a_signal_network() -> None:
-    recording, truth = recorded(network(40, seed=1), 2000, noise=0.05)
+    recording, truth = recorded(network(100, seed=1), noise=0.2)
     config = ExperimentConfig().with_values(SIGNAL)
     frames = recording["train"]
     form = prepare("self_coupling", frames, recording.wiring, "drift")
-    fit = fit_spline(
-        frames, form.wiring, "drift", n_knots=24, n_rounds=12, curve_frames=1000, curve_neurons=20, start="best", basis="cubic"
-    )
+    rounds = {"n_knots": 24, "n_rounds": 9, "curve_frames": 1500, "curve_neurons": 15}
+    fit = fit_spline(frames, form.wiring, "drift", start="best", basis="cubic", **rounds)
     circuit = form.finish(fit.circuit, fit.curve)
     estimates = recover_circuit(
         recording, circuit, fit.curve, "spline", "drift", config.recovery, fit.curve, update=config.update

@@ -4,35 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.one_column import recorded
 
 import lobula
 from lobula.config import ExperimentConfig
-from lobula.connectome import optic_lobe
 from lobula.data.recording import Recording
 from lobula.metrics import line_fit
 from lobula.recovery import recover_circuit, recover_gnn
 from lobula.regression import fit_circuit
 from lobula.scoring import in_gauge, score_ceiling, score_estimates
-from lobula.simulation import make_dynamics
-from lobula.simulation.graded import GradedCircuit
-from lobula.simulation.truth import Truth
 from lobula.training import train
-
-DT = 0.02
-
-
-def recorded(variant: str, activation: str = "relu", n_frames: int = 4000) -> tuple[Recording, Truth]:
-    """A circuit of one column with so much noise that all neurons are active."""
-    circuit = optic_lobe(0)
-    rng, n = np.random.default_rng(0), circuit.n_neurons
-    stimulus = rng.random((n_frames, 1)).astype("f4")
-    dynamics = make_dynamics(circuit, activation, variant, seed=1)
-    simulator = GradedCircuit(circuit, DT, dynamics)
-    voltage, drift, v = *np.empty((2, n_frames, n), "f4"), simulator.steady_state()
-    for t in range(n_frames):
-        voltage[t], drift[t] = v, simulator.drift(v, stimulus[t])
-        v = simulator.advance(v, drift[t]) + np.float32(0.3) * rng.standard_normal(n, dtype="f4")
-    return Recording.from_arrays(voltage, circuit.wiring, DT, stimulus, drift), Truth(circuit, dynamics, Path())
 
 
 def ridge(recording: Recording, target: str = "observed") -> lobula.Estimates:

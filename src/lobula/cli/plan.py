@@ -138,8 +138,14 @@ def _message_regression(
     config: ExperimentConfig, wiring: Wiring, n_frames: int, n_equations: int | None = None
 ) -> float:
     """The same with the messages of the network, which are computed for every neuron."""
+    messages = MESSAGE_FRAME_NEURON * _message_rows(config, wiring)
+    return n_frames * messages + _regression(wiring, n_frames, n_equations)
+
+
+def _message_rows(config: ExperimentConfig, wiring: Wiring) -> float:
+    """Evaluations of the message network per frame, in units of one of the default size."""
     size = config.model.n_layers * config.model.hidden_dim**2 / (3 * 64**2)
-    return n_frames * MESSAGE_FRAME_NEURON * size * wiring.n_neurons + _regression(wiring, n_frames, n_equations)
+    return size * (wiring.n_edges if config.model.name == "flyvis_B" else wiring.n_neurons)
 
 
 def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
@@ -153,8 +159,9 @@ def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
 
 def _gnn(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     settings, model = config.training, config.model
-    size = (model.n_layers * model.hidden_dim**2 + model.n_layers_update * model.hidden_dim_update**2) / (6 * 64**2)
-    step = STEP + settings.batch_size * (STEP_NEURON * size * wiring.n_neurons + STEP_EDGE * wiring.n_edges)
+    updates = wiring.n_neurons * model.n_layers_update * model.hidden_dim_update**2 / (3 * 64**2)
+    rows = (_message_rows(config, wiring) + updates) / 2
+    step = STEP + settings.batch_size * (STEP_NEURON * rows + STEP_EDGE * wiring.n_edges)
     n_frames = min(n_train, ALTERNATION_FRAMES)
     gauss_newton = 2 * _message_regression(config, wiring, n_frames, SAMPLED_EQUATIONS)  # the step and its trial
     judging = settings.gauss_newton_steps * gauss_newton

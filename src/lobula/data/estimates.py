@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
+from scipy.sparse import csr_matrix
 
+from lobula.data.pair_table import PairTable
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, ShapeError, StoreError
 
 ESTIMATES_FORMAT = 1
 DYNAMICS = ("k", "c", "q", "theta")
 OWN = ("own_low", "own_step", "own_table")
+_PAIR = ("target", "source", "values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Estimates:
         method: "ridge", "spline" or "gnn".
         target: "observed" or "drift".
         notes: further facts: readout, affinity of the update function, visited range of the curve, warnings.
+        pair: message function of both ends of an edge, where messages depend on the target, too; it takes the place of
+            g_j(v_j) in the equation, and the curve is then its mean over the targets.
     """
 
     edges: pd.DataFrame
@@ -49,6 +54,7 @@ class Estimates:
     method: str
     target: str
     notes: dict[str, Any] = field(default_factory=dict)
+    pair: PairTable | None = None
 
     def message(self, voltage: np.ndarray) -> np.ndarray:
         """Messages (..., N) at voltages (..., N), linear between the points of the curve and beyond its ends."""
@@ -64,9 +70,14 @@ class Estimates:
 
     def drift(self, voltage: np.ndarray, external: np.ndarray | float = 0.0) -> np.ndarray:
         """dv/dt (..., N) at voltage (..., N) and external input (..., N) [a.u./s]."""
-        matrix = self.wiring.csr(self.dynamics["theta"])
-        flat = self.message(voltage).reshape(-1, self.wiring.n_neurons)
-        summed = (matrix @ flat.T).T.reshape(np.shape(voltage))
+        theta, wiring = self.dynamics["theta"], self.wiring
+        if self.pair is None:
+            matrix, messages = wiring.csr(theta), self.message(voltage)
+        else:
+            flat = np.reshape(voltage, (-1, wiring.n_neurons))
+            matrix = csr_matrix((theta, np.arange(wiring.n_edges), wiring.indptr), (wiring.n_neurons, wiring.n_edges))
+            messages = self.pair.on_edges(flat, flat, wiring.pre, wiring.post)
+        summed = (matrix @ messages.reshape(-1, messages.shape[-1]).T).T.reshape(np.shape(voltage))
         leak = self.dynamics["k"] * voltage + self.dynamics["c"]
         return leak + self.own(voltage) + self.dynamics["q"] * external + summed
 
@@ -126,6 +137,10 @@ class Estimates:
             part.create_array(name, data=np.ascontiguousarray(values))
         group.create_array("curve_voltage", data=self.curve_voltage)
         group.create_array("curve_message", data=self.curve_message)
+        if self.pair is not None:
+            part = group.create_group("pair")
+            for name, values in vars(self.pair).items():
+                part.create_array(name, data=np.ascontiguousarray(values))
         facts = {"dt": self.dt, "method": self.method, "target": self.target, "notes": self.notes}
         group.attrs.update({"format": "lobula-estimates", "version": ESTIMATES_FORMAT, "facts": json.dumps(facts)})
         shutil.rmtree(path, ignore_errors=True)
@@ -154,8 +169,9 @@ class Estimates:
                 raise KeyError(missing[0])
             curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}
             wiring = Wiring.load(group["wiring"])
+            pair = PairTable(*(group[f"pair/{name}"][:] for name in _PAIR)) if "pair" in group else None
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise StoreError(
                 f"estimates: {path} is truncated or not written by lobula ({type(error).__name__}); run recover again"
             ) from error
-        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, **facts)
+        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, pair=pair, **facts)

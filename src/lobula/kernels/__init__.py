@@ -4,6 +4,7 @@ from lobula.kernels.activations import ACTIVATIONS, get_activation
 from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
 from lobula.kernels.device import usable_device
 from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, torch_csr
+from lobula.kernels.pair_mlp import pair_mlp
 
 __all__ = [
     "ACTIVATIONS",
@@ -12,6 +13,7 @@ __all__ = [
     "csr_tensor",
     "get_activation",
     "message_sum",
+    "pair_mlp",
     "plain_mlp",
     "torch_csr",
     "usable_device",

@@ -3,15 +3,21 @@
 from lobula.models import registry
 from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.graph_network import GraphNetwork
 from lobula.models.known_ode import KnownODE, KnownODEWithTanh
-from lobula.models.messages import message_function
+from lobula.models.messages import learned_messages, message_function, pair_messages
+from lobula.models.pair_gnn import PairGNN
 
 __all__ = [
     "AbstractDynamicsModel",
     "CircuitGNN",
+    "GraphNetwork",
     "KnownODE",
     "KnownODEWithTanh",
+    "PairGNN",
     "Scales",
+    "learned_messages",
     "message_function",
+    "pair_messages",
     "registry",
 ]

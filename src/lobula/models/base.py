@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lobula.kernels import SparsePattern
+from lobula.kernels import SparsePattern, message_sum
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class AbstractDynamicsModel(nn.Module, ABC):
     Concrete models are final; register one with `registry.register`.
     """
 
+    sees_target: bool = False
+    """Whether a message depends on the target, too, so that there is one per edge."""
     shared: Tensor
     """Scalar bool: all neurons have one message function."""
     scales: Scales
@@ -67,13 +69,30 @@ class AbstractDynamicsModel(nn.Module, ABC):
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) message that each neuron sends at its voltage (B, N)."""
 
+    def messages_between(self, source: Tensor, target: Tensor, detached: bool = False) -> Tensor:
+        """Messages with the sources in one state and the targets in another.
+
+        Args:
+            source: (B, N) voltages as sources [a.u.].
+            target: (B, N) voltages as targets [a.u.].
+            detached: no gradient reaches the embeddings.
+
+        Returns:
+            (B, N), or (B, E) where messages depend on the target.
+        """
+        return self.message(source)
+
     @abstractmethod
     def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt from voltage, summed message and external input, each (B, N)."""
 
-    @abstractmethod
     def summed_message(self, voltage: Tensor) -> Tensor:
         """(B, N) weighted messages summed over the inputs."""
+        return self.weighted_sum(self.weight, voltage)
+
+    def weighted_sum(self, weight: Tensor, voltage: Tensor) -> Tensor:
+        """(B, N) messages times given weights (E,), summed over the inputs."""
+        return message_sum(weight, self.message(voltage).T, self.pattern).T
 
     def linearise(self, voltage: Tensor, external: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Value and slopes of the update function at visited states.
@@ -85,9 +104,10 @@ class AbstractDynamicsModel(nn.Module, ABC):
         Returns:
             dv/dt and its derivatives with respect to voltage, summed message and external input, each (B, N).
         """
+        with torch.no_grad():
+            summed = self.summed_message(voltage)
         with torch.enable_grad():
-            inputs = [voltage.detach(), self.summed_message(voltage).detach(), external.detach()]
-            inputs = [x.clone().requires_grad_(True) for x in inputs]
+            inputs = [x.detach().clone().requires_grad_(True) for x in (voltage, summed, external)]
             value = self.update(*inputs)
             slopes = torch.autograd.grad(value.sum(), inputs)
         return value.detach(), *slopes

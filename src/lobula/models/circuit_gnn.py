@@ -5,95 +5,37 @@ r"""The graph neural network of the fly circuit (flyvis_A).
 Reference: Allier et al. (2026), arXiv 2602.13325.
 """
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lobula.config.model import ModelConfig
-from lobula.data.streams import Streams
-from lobula.data.wiring import Wiring
-from lobula.kernels import SparsePattern, message_sum
-from lobula.models.base import AbstractDynamicsModel, Scales
-from lobula.models.mlp import NodeMLP
+from lobula.models.graph_network import GraphNetwork
+from lobula.models.mlp import ALIKE, NodeMLP
 from lobula.models.registry import register
 
 
-def initial_weight(config: ModelConfig, wiring: Wiring, streams: Streams) -> Tensor:
-    """(E,) weights that a training starts from."""
-    size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(wiring.n_edges, 1) ** -0.5}[config.w_init]
-    return size * torch.randn(wiring.n_edges, generator=streams.torch_generator("init", "weight"))
-
-
 @register("flyvis_A")
-class CircuitGNN(AbstractDynamicsModel):
-    """Message network on the source neuron, update network on the target neuron, one free weight per edge.
+class CircuitGNN(GraphNetwork):
+    """Messages that depend on the source neuron alone, evaluated once per neuron."""
 
-    Args:
-        config: section `model`.
-        wiring: the known graph.
-        scales: sizes of the recording.
-        streams: random streams; "init" is used.
-    """
+    message_mlp: NodeMLP
 
-    def __init__(self, config: ModelConfig, wiring: Wiring, scales: Scales, streams: Streams) -> None:
-        super().__init__()
-        self.config, self.scales = config, scales
-        self.pattern = SparsePattern(wiring)
-        d, n = config.embedding_dim, wiring.n_neurons
-        generator = streams.torch_generator("init", "networks")
-        alike = 0.1 if config.mlp_init == "fan_in" else 1.0
+    @staticmethod
+    def message_network(config: ModelConfig, generator: torch.Generator) -> NodeMLP:
+        """A network on the source's voltage and embedding."""
+        alike = ALIKE if config.mlp_init == "fan_in" else 1.0
         shape = config.hidden_dim, config.n_layers, config.activation, generator, config.mlp_init
-        self.message_mlp = NodeMLP(1, d, *shape, alike)
-        shape = config.hidden_dim_update, config.n_layers_update, config.activation, generator, config.mlp_init
-        self.update_mlp = NodeMLP(3, d, *shape)
-        generator = streams.torch_generator("init", "embedding")
-        start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
-        self.embedding = nn.Parameter(start)
-        self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
-        self._is_shared = config.g_phi_shared == "yes"  # the buffer may be on a GPU, where reading it waits
-        self.register_load_state_dict_post_hook(lambda model, _: model._note_shared())
-        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
-
-    def groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """Both networks, embeddings and weights."""
-        networks = {"g_phi": list(self.message_mlp.parameters()), "f_theta": list(self.update_mlp.parameters())}
-        return {**networks, "embedding": [self.embedding], "W": [self.weight]}
-
-    @property
-    def message_embedding(self) -> Tensor:
-        """(N, D) embedding that the message network sees; (1, D) zeros where all neurons share one message function."""
-        return torch.zeros_like(self.embedding[:1]) if self._is_shared else self.embedding
-
-    @torch.no_grad()
-    def share_messages(self) -> None:
-        """From now on all neurons have the message function of their mean embedding."""
-        layer = self.message_mlp.embedding
-        layer.bias.copy_(layer(self.embedding.mean(0)))
-        self.mark_shared()
-
-    def mark_shared(self) -> None:
-        """From now on the message network sees no embedding."""
-        self.shared.fill_(True)
-        self._note_shared()
-
-    def _note_shared(self) -> None:
-        self._is_shared = bool(self.shared)
+        return NodeMLP(1, config.embedding_dim, *shape, alike)
 
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) message g_phi(v, a), squared where `g_phi_positive`, in units of the voltage scale."""
-        value = self.message_mlp((voltage / self.scales.voltage)[..., None], self.message_embedding)
-        return self.scales.voltage * (value.square() if self.config.g_phi_positive else value)
+        return self.messages_between(voltage, voltage)
 
-    def summed_message(self, voltage: Tensor) -> Tensor:
-        """(B, N) weighted messages summed over the inputs."""
-        return message_sum(self.weight, self.message(voltage).T, self.pattern).T
+    def messages_between(self, source: Tensor, target: Tensor, detached: bool = False) -> Tensor:
+        """(B, N) message of every source, whatever the target."""
+        embedding = self.message_embedding.detach() if detached else self.message_embedding
+        return self.in_units(self.message_mlp((source / self.scales.voltage)[..., None], embedding))
 
-    def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
-        """(B, N) dv/dt."""
-        scalars = torch.stack([voltage, summed, external], dim=-1) / self.scales.voltage
-        return self.scales.target * self.update_mlp(scalars, self.embedding)
-
-    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
-        """(B, N) dv/dt at voltage and external input, each (B, N)."""
-        return self.update(voltage, self.summed_message(voltage), external)
+    def features(self, voltage: Tensor) -> Tensor:
+        """(B, N, H) activations before the message network's last layer."""
+        return self.message_mlp.features((voltage / self.scales.voltage)[..., None], self.message_embedding)

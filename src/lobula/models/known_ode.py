@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from lobula.config.model import ModelConfig
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
-from lobula.kernels import SparsePattern, message_sum
+from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
-from lobula.models.circuit_gnn import initial_weight
+from lobula.models.graph_network import initial_weight
 from lobula.models.registry import register
 
 FIRST_TAU = 0.1  # s
@@ -52,10 +52,6 @@ class _KnownODE(AbstractDynamicsModel):
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) relu of the voltage."""
         return torch.relu(voltage)
-
-    def summed_message(self, voltage: Tensor) -> Tensor:
-        """(B, N) weighted messages summed over the inputs."""
-        return message_sum(self.weight, self.message(voltage).T, self.pattern).T
 
     def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt."""

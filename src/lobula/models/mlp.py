@@ -1,14 +1,48 @@
-"""A multilayer perceptron over neurons: scalar inputs that vary in time, an embedding that does not."""
+"""Multilayer perceptrons over neurons and over edges: voltages that vary in time, embeddings that do not."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from lobula.kernels import blocked_mlp, plain_mlp
+from lobula.kernels import blocked_mlp, pair_mlp, plain_mlp
 from lobula.kernels.blocked_mlp import FUNCTIONS
 
 SMALL = 0.1
+ALIKE = 0.1
+"""Initial influence of embeddings, and of a target, on messages: alike until the data say otherwise."""
+
+
+def initialise(
+    first: Sequence[tuple[nn.Linear, float]], hidden: nn.ModuleList, generator: torch.Generator, start: str
+) -> None:
+    """Random weights.
+
+    Args:
+        first: the layers that make the first one together, each with a factor on its influence.
+        hidden: further layers.
+        generator: random stream.
+        start: "fan_in", or "small": layers after the first N(0, 0.1) with bias 0, as published.
+    """
+    fan_in = sum(layer.in_features for layer, _ in first)
+    with torch.no_grad():
+        for layer, _ in first:
+            layer.weight.normal_(0.0, fan_in**-0.5, generator=generator)
+        for layer, influence in first:
+            layer.weight.mul_(influence)
+            if layer.bias is not None:
+                layer.bias.uniform_(-1.0, 1.0, generator=generator)
+        for layer in hidden:
+            spread = SMALL if start == "small" else layer.in_features**-0.5
+            layer.weight.normal_(0.0, spread, generator=generator)
+            layer.bias.zero_()
+
+
+def further_layers(hidden_dim: int, n_layers: int) -> nn.ModuleList:
+    """The linear layers after the first, the last with one output."""
+    sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
+    return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
 
 class NodeMLP(nn.Module):
@@ -42,21 +76,17 @@ class NodeMLP(nn.Module):
         width = hidden_dim if n_layers > 1 else 1
         self.scalars = nn.Linear(n_scalars, width, bias=False)
         self.embedding = nn.Linear(embedding_dim, width)
-        sizes = [hidden_dim] * (n_layers - 1) + [1] if n_layers > 1 else []
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.hidden = further_layers(hidden_dim, n_layers)
         self.activation = activation
-        self._initialise(n_scalars + embedding_dim, generator, start, embedding_scale)
+        initialise([(self.scalars, 1.0), (self.embedding, embedding_scale)], self.hidden, generator, start)
 
-    def _initialise(self, fan_in: int, generator: torch.Generator, start: str, embedding_scale: float) -> None:
-        with torch.no_grad():
-            for layer in (self.scalars, self.embedding):
-                layer.weight.normal_(0.0, fan_in**-0.5, generator=generator)
-            self.embedding.weight.mul_(embedding_scale)
-            self.embedding.bias.uniform_(-1.0, 1.0, generator=generator)
-            for layer in self.hidden:
-                spread = SMALL if start == "small" else layer.in_features**-0.5
-                layer.weight.normal_(0.0, spread, generator=generator)
-                layer.bias.zero_()
+    def fix_embedding(self, embedding: Tensor) -> None:
+        """Takes an embedding (D,) for that of all neurons, so that 0 means it from now on."""
+        self.embedding.bias.copy_(self.embedding(embedding))
+
+    def see_source_only(self) -> None:
+        """The output no longer depends on the embedding."""
+        self.embedding.weight.zero_()
 
     def forward(self, scalars: Tensor, embedding: Tensor) -> Tensor:
         """Evaluates the network; under `torch.autocast` its products are computed in the lower precision.
@@ -83,3 +113,88 @@ class NodeMLP(nn.Module):
         for layer in self.hidden[:-1]:
             x = layer(activation(x))
         return activation(x)
+
+
+class PairMLP(nn.Module):
+    """Scalar output per edge from the voltages of its source and its target and from their embeddings.
+
+    Args:
+        embedding_dim: D.
+        hidden_dim: units of each hidden layer.
+        n_layers: linear layers, the last one included.
+        activation: name in `kernels.blocked_mlp.FUNCTIONS`.
+        generator: random stream of the initial weights.
+        start: as in `NodeMLP`.
+        influence: initial influence of embeddings and of the target's voltage.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        hidden_dim: int,
+        n_layers: int,
+        activation: str,
+        generator: torch.Generator,
+        start: str = "fan_in",
+        influence: float = 1.0,
+    ) -> None:
+        super().__init__()
+        width = hidden_dim if n_layers > 1 else 1
+        self.scalars = nn.Linear(1, width, bias=False)
+        self.embedding = nn.Linear(embedding_dim, width)
+        self.target_scalars = nn.Linear(1, width, bias=False)
+        self.target_embedding = nn.Linear(embedding_dim, width, bias=False)
+        self.hidden = further_layers(hidden_dim, n_layers)
+        self.activation = activation
+        others = [(layer, influence) for layer in (self.embedding, self.target_scalars, self.target_embedding)]
+        initialise([(self.scalars, 1.0), *others], self.hidden, generator, start)
+
+    def fix_embedding(self, embedding: Tensor) -> None:
+        """Takes an embedding (D,) for that of all neurons, so that 0 means it from now on."""
+        self.embedding.bias.copy_(self.embedding(embedding) + self.target_embedding(embedding))
+
+    def see_source_only(self) -> None:
+        """The output no longer depends on the target or on the embeddings."""
+        for layer in (self.embedding, self.target_scalars, self.target_embedding):
+            layer.weight.zero_()
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_embedding: Tensor,
+        target_embedding: Tensor,
+        pre: Tensor,
+        post: Tensor,
+    ) -> Tensor:
+        """Evaluates the network on edges.
+
+        Args:
+            source: (B, N) voltages as sources.
+            target: (B, M) voltages as targets.
+            source_embedding: (N, D) or (1, D).
+            target_embedding: (M, D) or (1, D).
+            pre: (E,) source of every edge.
+            post: (E,) target of every edge.
+
+        Returns:
+            (E, B).
+        """
+        shares = self.shares(source, target, source_embedding, target_embedding)
+        layers = [(layer.weight, layer.bias) for layer in self.hidden]
+        return pair_mlp(*shares, pre, post, layers, self.activation)
+
+    def shares(
+        self, source: Tensor, target: Tensor, source_embedding: Tensor, target_embedding: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(N, B, H) and (M, B, H): what sources and targets give to the first layer; arguments as in `forward`."""
+        own = source.T[..., None] * self.scalars.weight[:, 0] + self.embedding(source_embedding)[:, None]
+        other = target.T[..., None] * self.target_scalars.weight[:, 0]
+        return own, other + self.target_embedding(target_embedding)[:, None]
+
+    def features(self, first: Tensor) -> Tensor:
+        """(..., H) activations before the last layer, from the first layer's (..., H)."""
+        activation = FUNCTIONS[self.activation]
+        for layer in self.hidden[:-1]:
+            first = layer(activation(first))
+        return activation(first)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lobula.data.recording import Recording
-from lobula.models import CircuitGNN
+from lobula.models import GraphNetwork
 from lobula.recovery.gauge import Gauge
 
 POINTS = 1000
@@ -35,7 +35,7 @@ def visited_frames(recording: Recording, n_frames: int = 200) -> tuple[torch.Ten
     return torch.from_numpy(np.concatenate(voltage)), torch.from_numpy(np.concatenate(external).astype(np.float32))
 
 
-def on_distribution(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) -> Slopes:
+def on_distribution(model: GraphNetwork, voltage: torch.Tensor, external: torch.Tensor) -> Slopes:
     """Median over visited frames of f's slopes and of what they leave."""
     value, dv, dm, di = model.linearise(voltage, external)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def on_distribution(model: CircuitGNN, voltage: torch.Tensor, external: torch.Te
     return Slopes(*(x.median(0).values.double().numpy() for x in (dv, rest, di, dm)))
 
 
-def reference(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) -> tuple[Slopes, np.ndarray]:
+def reference(model: GraphNetwork, voltage: torch.Tensor, external: torch.Tensor) -> tuple[Slopes, np.ndarray]:
     """The published read-out: f over mu +- 2 s at zero message and zero input, g over [max(mu - 2 s, 0), mu + 2 s].
 
     Returns:
@@ -67,7 +67,7 @@ def reference(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) 
     return slopes, g_slope
 
 
-def affine_r2(model: CircuitGNN, voltage: torch.Tensor, external: torch.Tensor) -> float:
+def affine_r2(model: GraphNetwork, voltage: torch.Tensor, external: torch.Tensor) -> float:
     """Median over neurons of how much of f's output an affine function of (v, message, I) explains: 1 = f is affine."""
     with torch.no_grad():
         summed = model.summed_message(voltage)

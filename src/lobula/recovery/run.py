@@ -11,9 +11,12 @@ import torch
 from lobula.config.recovery import RecoveryConfig
 from lobula.config.update import UpdateConfig
 from lobula.data.estimates import DYNAMICS, Estimates
+from lobula.data.pair_table import PairTable
 from lobula.data.recording import Recording
+from lobula.data.split import Split
 from lobula.data.wiring import Wiring
-from lobula.models import CircuitGNN, message_function
+from lobula.errors import ConfigError
+from lobula.models import GraphNetwork, learned_messages, message_function
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.curvature import curvature_left
 from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
@@ -27,11 +30,12 @@ from lobula.recovery.linearise import (
     visited_frames,
     weights_from,
 )
+from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.regression.curve import PiecewiseLinear
-from lobula.regression.gram import MessageFunction
+from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messages
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.ridge import LinearCircuit, fit_circuit
-from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 
 logger = logging.getLogger(__name__)
@@ -57,6 +61,7 @@ def recover_circuit(
     weight: np.ndarray | None = None,
     v_rest: np.ndarray | None = None,
     update: UpdateConfig = PER_LEAK,
+    pair: PairTable | None = None,
 ) -> Estimates:
     """Estimates from a circuit that was solved with some message function.
 
@@ -73,15 +78,12 @@ def recover_circuit(
         weight: (E,) instead of the circuit's own, from another read-out.
         v_rest: (N,) instead of the circuit's own.
         update: section `update`.
+        pair: the message function of both ends of an edge, if there is one; ``curve`` is then its mean over targets.
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    is_shared = method != "gnn" or curve is not None
-    absolute = update.weights == "absolute"
-    if absolute:
-        gauge = range_gauge(voltage, message)
-    else:
-        gauge = shared_gauge(voltage, message, method == "gnn") if is_shared else find_gauge(voltage, message)
+    is_shared, absolute = method != "gnn" or curve is not None, update.weights == "absolute"
+    gauge = gauge_of(voltage, message, is_shared, method == "gnn", update)
     if weight is None:
         weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
     if v_rest is None:
@@ -89,8 +91,9 @@ def recover_circuit(
     if curve is None and is_shared:
         curve = shared_table(message, voltage)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
+    near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
-    facts |= own_voltage_notes(recording, circuit_predictor(circuit, message, wiring), target, facts)
+    facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
     edges = edge_table(wiring, circuit, weight, gauge, absolute)
     neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage)
     return Estimates(
@@ -104,7 +107,23 @@ def recover_circuit(
         method=method,
         target=target,
         notes=facts,
+        pair=pair,
     )
+
+
+def refit(recording: Recording, message: Messages, target: str, max_frames: int, update: UpdateConfig) -> LinearCircuit:
+    """Evidence ridge with learned messages.
+
+    Raises:
+        ConfigError: if messages depend on the target and the update is not linear.
+    """
+    frames, wiring = recording["train"], recording.wiring
+    if not isinstance(message, EdgeMessages):
+        form = prepare(update.form, frames, wiring, target, update.n_knots)
+        return form.finish(fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own), message)
+    if update.form != "linear":
+        raise ConfigError(f"update.form: got {update.form} for messages that depend on the target, expected linear")
+    return fit_circuit(frames, wiring, message, target, max_frames)
 
 
 def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
@@ -116,22 +135,31 @@ def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
 
 def recover_gnn(
     recording: Recording,
-    model: CircuitGNN,
+    model: GraphNetwork,
     target: str,
     config: RecoveryConfig,
     update: UpdateConfig = PER_LEAK,
 ) -> Estimates:
-    """Estimates from a trained network, by the read-out of the config."""
+    """Estimates from a trained network, by the read-out of the config.
+
+    Raises:
+        ConfigError: if the read-out is not defined for the model.
+    """
+    if model.sees_target and config.readout == "reference":
+        raise ConfigError(
+            "recovery.readout: got reference for messages that depend on the target, expected refit or "
+            "on_distribution: the published read-out takes the slope of a message function of the source alone"
+        )
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
     notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": []}
-    message = tabulate(message_function(model), visited_range(recording["train"]), TABLE_POINTS)
-    embedding = model.embedding.detach().double().numpy() if isinstance(model, CircuitGNN) else None
+    message = learned_messages(model, visited_range(recording["train"]), TABLE_POINTS)
+    embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
-        form = prepare(update.form, recording["train"], recording.wiring, target, update.n_knots)
-        circuit = fit_circuit(recording["train"], form.wiring, message, target, config.max_frames, own=form.own)
-        circuit = form.finish(circuit, message)
+        circuit = refit(recording, message, target, config.max_frames, update)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
+        if isinstance(message, EdgeMessages):
+            return recover_pairs(recording, circuit, message, target, config, embedding, notes)
         curve = shared_curve(model, recording)
         notes["g_phi_shared"] = curve is not None
         return recover_circuit(
@@ -139,6 +167,9 @@ def recover_gnn(
         )
     wiring = recording.wiring
     learned = model.weight.detach().double().numpy()
+    if isinstance(message, EdgeMessages):
+        circuit = circuit_from_slopes(on_distribution(model, voltage, external), learned, wiring)
+        return recover_pairs(recording, circuit, message, target, config, embedding, notes)
     gauge = find_gauge(sample_voltage(recording["train"]), message)
     if config.readout == "reference":
         slopes, message_scale = reference(model, voltage, external)
@@ -153,6 +184,45 @@ def recover_gnn(
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def recover_pairs(
+    recording: Recording,
+    fitted: LinearCircuit,
+    message: EdgeMessages,
+    target: str,
+    config: RecoveryConfig,
+    embedding: np.ndarray | None,
+    notes: dict[str, Any],
+) -> Estimates:
+    """Estimates from a circuit whose messages depend on the target, too; see `pair_gauge`.
+
+    Where all pairs share one function, the estimates hold it as a table, and predict with it. Else they hold the
+    circuit whose messages are linearised with respect to their sources.
+    """
+    wiring, frames = recording.wiring, recording["validation"]
+    gauge = find_pair_gauge(sample_voltage(recording["train"]), message, wiring)
+    circuit, pair = gauge.circuit(fitted, wiring), None
+    if message.table is not None and wiring.n_edges:
+        pair = message.table.changed(*(float(x[0]) for x in (gauge.offset, gauge.leak, gauge.scale)))
+    near: Messages = gauge.curve if pair is None else EdgeMessages.shared(pair)
+    predict = circuit_predictor(circuit, near, wiring)
+    notes |= {"g_phi_shared": pair is not None, "held_out_log_error": _error(predict, frames, wiring, target)}
+    notes["held_out_log_error_pairs"] = _error(circuit_predictor(fitted, message, wiring), frames, wiring, target)
+    if notes["held_out_log_error_pairs"] < notes["held_out_log_error"] - WORSE:
+        notes["warnings"].append(
+            f"messages depend on the target and differ from pair to pair: with them held-out frames are predicted "
+            f"better than with what estimates can hold, messages of the source alone (log error "
+            f"{notes['held_out_log_error_pairs']:.3f} against {notes['held_out_log_error']:.3f})"
+        )
+        logger.warning(notes["warnings"][-1])
+    return recover_circuit(
+        recording, circuit, gauge.curve, "gnn", target, config, gauge.curve, embedding, notes, pair=pair
+    )
+
+
+def _error(predict: Predictor, frames: Split, wiring: Wiring, target: str) -> float:
+    return held_out_error(predict, frames, wiring, target, 500)
 
 
 def own_voltage_notes(recording: Recording, predict: Predictor, target: str, notes: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +240,7 @@ def own_voltage_notes(recording: Recording, predict: Predictor, target: str, not
     return {"curvature_share": left.share, "curvature_z": left.z, "warnings": warnings}
 
 
-def shared_curve(model: CircuitGNN, recording: Recording) -> PiecewiseLinear | None:
+def shared_curve(model: GraphNetwork, recording: Recording) -> PiecewiseLinear | None:
     """The network's message function as one curve, if all neurons share it."""
     if not model.shared:
         return None
@@ -181,9 +251,9 @@ def shared_curve(model: CircuitGNN, recording: Recording) -> PiecewiseLinear | N
 
 def compare_with_network(
     recording: Recording,
-    model: CircuitGNN,
+    model: GraphNetwork,
     circuit: LinearCircuit,
-    message: MessageFunction,
+    message: Messages,
     target: str,
     affinity: float,
 ) -> dict[str, Any]:
@@ -198,8 +268,8 @@ def compare_with_network(
         external = np.zeros_like(voltage) if external is None else external.astype(np.float32)
         return model(torch.from_numpy(voltage), torch.from_numpy(external)).numpy()
 
-    own = held_out_error(circuit_predictor(circuit, message, wiring), frames, wiring, target, 500)
-    other = held_out_error(network, frames, wiring, target, 500)
+    own = _error(circuit_predictor(circuit, message, wiring), frames, wiring, target)
+    other = _error(network, frames, wiring, target)
     warnings = []
     if other < own - WORSE:
         warnings.append(
@@ -227,6 +297,15 @@ def rest_with_gauge(circuit: LinearCircuit, wiring: Wiring, gauge: Gauge) -> np.
     offset = np.bincount(wiring.post, circuit.theta * gauge.offset[wiring.pre], wiring.n_neurons)
     with np.errstate(divide="ignore", invalid="ignore"):
         return -(circuit.c + offset) / circuit.k
+
+
+def gauge_of(
+    voltage: np.ndarray, message: MessageFunction, is_shared: bool, unit_slope: bool, update: UpdateConfig
+) -> Gauge:
+    """Units in which a fit's messages and weights are stated."""
+    if update.weights == "absolute":
+        return range_gauge(voltage, message)
+    return shared_gauge(voltage, message, unit_slope) if is_shared else find_gauge(voltage, message)
 
 
 def shared_table(message: MessageFunction, voltage: np.ndarray) -> PiecewiseLinear:

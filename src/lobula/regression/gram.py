@@ -24,6 +24,8 @@ from threadpoolctl import ThreadpoolController
 
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
+from lobula.regression.edge_messages import EdgeMessages, Messages, columns_of, frames_at_once, messages_of
+from lobula.regression.edge_messages import MessageFunction as MessageFunction
 from lobula.regression.gram_device import DeviceGrams
 from lobula.regression.own_terms import NoTerms, OwnTerms
 from lobula.regression.pair_grams import PairSums
@@ -32,9 +34,6 @@ N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 BLOCK_FRAMES = 1000
 CPU = torch.device("cpu")
 NO_TERMS = NoTerms()
-
-MessageFunction = Callable[[np.ndarray], np.ndarray]
-"""Maps voltages (T, N) to messages (T, N), neuron by neuron."""
 
 
 class Frames(Protocol):
@@ -56,8 +55,9 @@ class NeuronGrams:
         grams: N arrays (p_i, p_i), float64; rows ``[messages of the inputs, v_i, 1, (I_i), (own terms), y_i]``.
         n_frames: number of frames summed.
         has_stimulus: (N,) whether the row of I_i is present.
-        message_mean: (N,) mean message of each neuron over the frames.
-        message_std: (N,) standard deviation of each neuron's message.
+        message_mean: (M,) mean over the frames of the message of each neuron, or on each edge.
+        message_std: (M,) standard deviation of the same.
+        columns: (E,) which of these messages every edge carries.
         n_own: rows of own terms K.
     """
 
@@ -66,6 +66,7 @@ class NeuronGrams:
     has_stimulus: np.ndarray
     message_mean: np.ndarray
     message_std: np.ndarray
+    columns: np.ndarray
     n_own: int = 0
 
 
@@ -109,10 +110,14 @@ def design_rows(
     voltage: np.ndarray,
     external: np.ndarray | None,
     target: np.ndarray,
+    columns: np.ndarray | None = None,
     own: OwnTerms = NO_TERMS,
 ) -> np.ndarray:
-    """The regressors and the target of neuron i, (p_i, T); all arrays are neuron-major (N, T) float64."""
-    inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+    """The regressors and the target of neuron i, (p_i, T); all arrays are neuron-major (N, T) float64.
+
+    Messages may also be (M, T) with ``columns`` (E,), which says what every edge carries.
+    """
+    inputs = (wiring.pre if columns is None else columns)[wiring.indptr[i] : wiring.indptr[i + 1]]
     d = len(inputs)
     rows = np.empty((d + 3 + (external is not None) + own.n_terms, voltage.shape[1]))
     np.take(messages, inputs, axis=0, out=rows[:d], mode="clip")  # the default mode fills a buffer first
@@ -160,7 +165,7 @@ def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS)
 def accumulate(
     frames: Frames,
     wiring: Wiring,
-    message: MessageFunction,
+    message: Messages,
     target: str = "observed",
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
@@ -172,7 +177,7 @@ def accumulate(
     Args:
         frames: a split of a recording.
         wiring: the known graph.
-        message: g, maps voltages (T, N) to messages (T, N).
+        message: g, maps voltages (T, N) to messages (T, N), or to one per edge.
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly.
         on_block: called with the number of frames done, for progress.
@@ -181,34 +186,35 @@ def accumulate(
     """
     n = wiring.n_neurons
     grams: list[np.ndarray | None] = [None] * n
-    pairs = PairSums(wiring, device, own) if pairs_are_cheaper(wiring, own) else None
-    elsewhere = None if device.type == "cpu" or pairs is not None else DeviceGrams(wiring, device)
+    columns, per_neuron = columns_of(message, wiring), not isinstance(message, EdgeMessages)
+    pairs = PairSums(wiring, device, own) if per_neuron and pairs_are_cheaper(wiring, own) else None
+    elsewhere = None if device.type == "cpu" or pairs is not None else DeviceGrams(wiring, device, columns)
     if elsewhere is not None and own.n_terms:
         raise ConfigError(f"update.form: own terms of sparse circuits are computed on the CPU; got device {device}")
     has_stimulus = np.zeros(n, dtype=bool)
-    total, sums, squares = 0, np.zeros(n), np.zeros(n)
-    for span in frame_blocks(frames, target, max_frames):
+    total, sums, squares = 0, np.zeros(1), np.zeros(1)
+    for span in frame_blocks(frames, target, max_frames, frames_at_once(message, wiring, BLOCK_FRAMES)):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has_stimulus = stimulated(wiring, external is not None)
-        messages = message(voltage)
+        messages = messages_of(message, voltage, wiring)
         if pairs is not None:
             pairs.add(messages, voltage, external, y)
         elif elsewhere is not None:
             elsewhere.add(messages, voltage, external, y)
         else:
-            _add_block(grams, wiring, messages, voltage, external, own, y)
+            _add_block(grams, wiring, messages, voltage, external, own, y, columns)
         total += len(voltage)
-        sums += messages.sum(0, dtype=np.float64)
-        squares += np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
+        sums = sums + messages.sum(0, dtype=np.float64)
+        squares = squares + np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
         if on_block is not None:
             on_block(total)
     mean = sums / total
     std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
     if pairs is not None:
-        return NeuronGrams(pairs.grams(has_stimulus), total, has_stimulus, mean, std, own.n_terms)
+        return NeuronGrams(pairs.grams(has_stimulus), total, has_stimulus, mean, std, columns, own.n_terms)
     if elsewhere is not None:
         grams = [*elsewhere.to_list(has_stimulus)]
-    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std, own.n_terms)
+    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std, columns, own.n_terms)
 
 
 def pairs_are_cheaper(wiring: Wiring, own: OwnTerms) -> bool:
@@ -225,6 +231,7 @@ def _add_block(
     external: np.ndarray | None,
     own: OwnTerms,
     target: np.ndarray,
+    columns: np.ndarray,
 ) -> None:
     """Adds a block of frames, each (T, N), to the matrices of all neurons, on the CPU."""
     has = stimulated(wiring, external is not None)
@@ -232,6 +239,6 @@ def _add_block(
     e = None if external is None else neuron_major(external)
 
     def add(i: int) -> None:
-        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y, own))
+        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y, columns, own))
 
     in_parallel(add, wiring.n_neurons)

@@ -22,7 +22,7 @@ class _Bucket:
 
     Attributes:
         neurons: (M,) numbers.
-        sources: (M, width) presynaptic neurons; N stands for none.
+        sources: (M, width) which message each input carries; the number after the last stands for none.
         products: (M, width + 4, width + 4) float64 sums so far.
     """
 
@@ -37,17 +37,20 @@ class DeviceGrams:
     Args:
         wiring: the known graph.
         device: where the products are computed; double precision.
+        columns: (E,) which message every edge carries, by default its source's.
     """
 
-    def __init__(self, wiring: Wiring, device: torch.device) -> None:
+    def __init__(self, wiring: Wiring, device: torch.device, columns: np.ndarray | None = None) -> None:
         self.wiring, self.device = wiring, device
+        self._columns = wiring.pre if columns is None else columns
+        self._none = int(self._columns.max(initial=-1)) + 1
         widths = -(-np.maximum(wiring.in_degree, 1) // WIDTH_STEP) * WIDTH_STEP
         self._buckets = [self._bucket(np.flatnonzero(widths == width), int(width)) for width in np.unique(widths)]
 
     def _bucket(self, neurons: np.ndarray, width: int) -> _Bucket:
-        sources = np.full((len(neurons), width), self.wiring.n_neurons)
+        sources = np.full((len(neurons), width), self._none)
         for row, i in enumerate(neurons):
-            inputs = self.wiring.pre[self.wiring.indptr[i] : self.wiring.indptr[i + 1]]
+            inputs = self._columns[self.wiring.indptr[i] : self.wiring.indptr[i + 1]]
             sources[row, : len(inputs)] = inputs
         size = width + N_OWN
         products = torch.zeros(len(neurons), size, size, dtype=torch.float64, device=self.device)
@@ -55,7 +58,7 @@ class DeviceGrams:
 
     def add(self, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> None:
         """Adds a block of frames, each argument (T, N)."""
-        padded = np.concatenate([messages.T, np.zeros((1, len(messages)))])
+        padded = np.concatenate([messages.T[: self._none], np.zeros((1, len(messages)))])
         h, v, y = (self._on_device(x).double() for x in (padded, voltage.T, target.T))
         e = torch.zeros_like(v) if external is None else self._on_device(external.T).double()
         own = torch.stack([v, torch.ones_like(v), e, y], dim=1)

@@ -5,19 +5,21 @@ from collections.abc import Callable
 import numpy as np
 
 from lobula.data.wiring import Wiring
-from lobula.regression.gram import Frames, MessageFunction, block_arrays, frame_blocks
+from lobula.regression.edge_messages import Messages, input_matrix, messages_of
+from lobula.regression.gram import Frames, block_arrays, frame_blocks
 from lobula.regression.ridge import LinearCircuit
 
 Predictor = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 """Maps voltage (T, N) and external input (T, N) or None to dv/dt (T, N)."""
 
 
-def circuit_predictor(circuit: LinearCircuit, message: MessageFunction, wiring: Wiring) -> Predictor:
+def circuit_predictor(circuit: LinearCircuit, message: Messages, wiring: Wiring) -> Predictor:
     """One-step prediction of a circuit with a message function."""
-    matrix = wiring.csr(circuit.theta)
+    matrix = input_matrix(circuit.theta, message, wiring)
 
     def predict(voltage: np.ndarray, external: np.ndarray | None) -> np.ndarray:
-        prediction = circuit.k * voltage + circuit.c + circuit.own(voltage) + (matrix @ message(voltage).T).T
+        summed = (matrix @ messages_of(message, voltage, wiring).T).T
+        prediction = circuit.k * voltage + circuit.c + circuit.own(voltage) + summed
         return prediction if external is None else prediction + circuit.q * external
 
     return predict

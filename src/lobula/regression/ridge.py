@@ -17,7 +17,8 @@ from scipy.linalg import cho_factor, cho_solve
 from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
-from lobula.regression.gram import CPU, NO_TERMS, Frames, MessageFunction, NeuronGrams, accumulate, in_parallel
+from lobula.regression.edge_messages import Messages
+from lobula.regression.gram import CPU, NO_TERMS, Frames, NeuronGrams, accumulate, in_parallel
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 
@@ -274,7 +275,7 @@ def neuron_problems(grams: NeuronGrams, wiring: Wiring, neurons: np.ndarray | No
 
     def task(row: int) -> None:
         i = chosen[row]
-        inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+        inputs = grams.columns[wiring.indptr[i] : wiring.indptr[i + 1]]
         problems[row] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
 
     in_parallel(task, len(chosen))
@@ -300,7 +301,7 @@ def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
 def fit_circuit(
     frames: Frames,
     wiring: Wiring,
-    message: MessageFunction,
+    message: Messages,
     target: str = "observed",
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
@@ -312,7 +313,7 @@ def fit_circuit(
     Args:
         frames: a split of a recording.
         wiring: the known graph.
-        message: g, maps voltages (T, N) to messages (T, N).
+        message: g, maps voltages (T, N) to messages (T, N), or to one per edge.
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.

@@ -276,7 +276,7 @@ def hat_grams(
             left = np.broadcast_to(share, fraction[inputs].shape).ravel() - right
             size = len(offsets) * n_knots
             basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, own)
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, own=own)
             stacked = np.concatenate([basis.reshape(-1, n_knots).T, rows])
             add_product(grams, i, stacked)
 

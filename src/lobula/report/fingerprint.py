@@ -21,7 +21,6 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.metrics import QUANTITIES, Direction, Quantity, rungs_of
-from lobula.models import CircuitGNN
 from lobula.training import new_model, new_penalties
 
 _LOSSES = ("loss", "prediction", "validation")
@@ -142,7 +141,7 @@ def network_figures(run: Path, config: ExperimentConfig) -> Iterable[Figure]:
     for name, part in parts.items():
         label = f"{name} of the untrained network"
         yield Figure(Quantity(f"gnn.start.{name}", label, "same", 1e-6, 0.05, repeats=True), float(part))
-    if not isinstance(model, CircuitGNN):
+    if not model.learns_messages:
         return
     start = model.embedding.detach().double().numpy()
     neurons = Estimates.load(run / "estimates" / "gnn.zarr").neurons

@@ -7,37 +7,45 @@ import torch
 
 from lobula.data.recording import Recording
 from lobula.metrics import line_fit
-from lobula.models import CircuitGNN, message_function
+from lobula.models import GraphNetwork, PairGNN, message_function, pair_messages
 from lobula.recovery.gauge import find_gauge, sample_voltage
-from lobula.recovery.linearise import on_distribution, rest_from, visited_frames, weights_from
+from lobula.recovery.linearise import on_distribution, visited_frames
+from lobula.recovery.pair_gauge import find_pair_gauge
+from lobula.regression.edge_messages import EdgeMessages
 from lobula.simulation.truth import Truth
+
+PAIR_STRIDE = 4
+"""Of the sampled frames that are used where there is a message per edge: every fourth."""
 
 
 def make_probe(
     truth: Truth, recording: Recording
-) -> Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]:
+) -> Callable[[GraphNetwork, dict[str, torch.Tensor] | None], dict[str, float]]:
     """A function that scores a model in training: connectivity_r2, vrest_r2 and tau_r2 (fit R2 against the truth).
 
     Its arguments are the model and, in a phase that holds the circuit, the held k, c and theta.
     """
     circuit, wiring = truth.connectome, recording.wiring
     frames, sample = visited_frames(recording, 80), sample_voltage(recording["train"], 100)
+    visited = sample.min(0), sample.max(0)
 
-    def probe(model: CircuitGNN, held: dict[str, torch.Tensor] | None) -> dict[str, float]:
-        gauge = find_gauge(sample, message_function(model))
+    def probe(model: GraphNetwork, held: dict[str, torch.Tensor] | None) -> dict[str, float]:
+        message = pair_messages(model, visited) if isinstance(model, PairGNN) else message_function(model)
         if held is None:
-            slopes, learned = on_distribution(model, *frames), model.weight.detach().double().numpy()
-            weight = weights_from(slopes, learned, wiring.pre, wiring.post, gauge.scale)
-            v_rest, k = rest_from(slopes, learned, wiring.pre, wiring.post, gauge), slopes.k
+            slopes = on_distribution(model, *frames)
+            k, c, theta = slopes.k, slopes.c, model.weight.detach().double().numpy() * slopes.m[wiring.post]
         else:
             k, c, theta = (held[name].double().numpy() for name in ("k", "c", "theta"))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                weight = -theta * gauge.scale[wiring.pre] / k[wiring.post]
-                v_rest = -(c + np.bincount(wiring.post, theta * gauge.offset[wiring.pre], len(k))) / k
+        if isinstance(message, EdgeMessages):
+            k, c, theta = find_pair_gauge(sample[::PAIR_STRIDE], message, wiring).settle(k, c, theta, wiring)
+        else:
+            gauge = find_gauge(sample, message)
+            c = c + np.bincount(wiring.post, theta * gauge.offset[wiring.pre], len(k))
+            theta = theta * gauge.scale[wiring.pre]
         with np.errstate(divide="ignore", invalid="ignore"):
             pairs = {
-                "connectivity_r2": (circuit.weight, weight),
-                "vrest_r2": (circuit.v_rest, v_rest),
+                "connectivity_r2": (circuit.weight, -theta / k[wiring.post]),
+                "vrest_r2": (circuit.v_rest, -c / k),
                 "tau_r2": (circuit.tau, -1.0 / k),
             }
         return {name: _fit_r2(true, learned) for name, (true, learned) in pairs.items()}

@@ -7,11 +7,11 @@ import torch
 
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
-from lobula.models.circuit_gnn import CircuitGNN
-from lobula.models.messages import message_function
+from lobula.models.graph_network import GraphNetwork
+from lobula.models.messages import learned_messages
+from lobula.regression.edge_messages import Messages
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.spline import misfit, some_targets
-from lobula.regression.tabulate import NeuronCurves, tabulate
 from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ LEAST_GAIN = 1e-4
 
 
 def alternate(
-    model: CircuitGNN,
+    model: GraphNetwork,
     split: Split,
     wiring: Wiring,
     target: TargetKind,
@@ -50,8 +50,8 @@ def alternate(
     part = some_targets(wiring, EQUATIONS)
     fed = np.flatnonzero(part.in_degree > 0)
 
-    def message() -> NeuronCurves:
-        return tabulate(message_function(model), visited)
+    def message() -> Messages:
+        return learned_messages(model, visited)
 
     circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device)
     score = misfit(circuit, fed)

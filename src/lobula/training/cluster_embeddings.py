@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lobula.config.training import TrainingConfig
-from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.graph_network import GraphNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ FEW = 20
 
 
 @torch.no_grad()
-def cluster_and_replace(model: CircuitGNN, settings: TrainingConfig, seed: int) -> int:
+def cluster_and_replace(model: GraphNetwork, settings: TrainingConfig, seed: int) -> int:
     """Replaces embeddings by the median of their cluster; neurons that dbscan calls noise keep theirs.
 
     Args:

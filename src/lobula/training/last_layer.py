@@ -14,7 +14,9 @@ from torch import Tensor
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
 from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.graph_network import GraphNetwork
 from lobula.models.messages import SHARED_POINTS
+from lobula.models.pair_gnn import PairGNN
 from lobula.regression.gram import (
     add_product,
     block_arrays,
@@ -37,20 +39,28 @@ def last_layer_jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Ten
     Where all neurons share one message function it is evaluated on a grid; derivatives are those of the nearest point.
     """
     if not model.shared or voltage.numel() <= SHARED_POINTS:
-        return _jacobian(model, voltage)
+        return _from_features(model, model.features(voltage))
     low, high = float(voltage.min()), float(voltage.max())
     grid = torch.linspace(low, high, SHARED_POINTS)
-    value, derivative = _jacobian(model, grid[:, None])
+    value, derivative = _from_features(model, model.features(grid[:, None]))
     nearest = ((voltage - low) * ((SHARED_POINTS - 1) / (high - low)) + 0.5).to(torch.int32)
     message = torch.from_numpy(np.interp(voltage, grid, value[:, 0]).astype(np.float32))
     return message, derivative[:, 0].index_select(0, nearest.flatten()).view(*voltage.shape, -1)
 
 
-def _jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
-    network = model.message_mlp
-    features = network.features((voltage / model.scales.voltage)[..., None], model.message_embedding)
+@torch.no_grad()
+def _jacobian_on(model: GraphNetwork, voltage: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor]:
+    """The same, (t, M) and (t, M, K), with one message per edge of a wiring where the model has one per edge."""
+    if isinstance(model, PairGNN):
+        features = model.features_on(voltage, *(torch.from_numpy(end.copy()) for end in (wiring.pre, wiring.post)))
+        return _from_features(model, features.transpose(0, 1))
+    return last_layer_jacobian(model, voltage)
+
+
+def _from_features(model: GraphNetwork, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Messages (...) and their derivatives (..., K) from the activations before the last layer (..., H)."""
     features = torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
-    last = network.hidden[-1]
+    last = model.message_mlp.hidden[-1]
     value = features @ torch.cat([last.weight[0], last.bias])
     if model.config.g_phi_positive:
         return model.scales.voltage * value.square(), 2 * model.scales.voltage * value[..., None] * features
@@ -58,7 +68,7 @@ def _jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def last_layer_step(
-    model: CircuitGNN,
+    model: GraphNetwork,
     split: Split,
     wiring: Wiring,
     circuit: LinearCircuit,
@@ -79,22 +89,24 @@ def last_layer_step(
     """
     fed = np.flatnonzero(wiring.in_degree > 0)
     n_features = model.message_mlp.hidden[-1].in_features + 1
-    block = int(np.clip(BLOCK_BYTES / (4 * n_features * (wiring.n_neurons + len(fed))), 20, 500))
-    matrix = _sparse_rows(wiring, circuit.theta, fed)
+    columns, n_columns = _columns(model, wiring)
+    block = int(np.clip(BLOCK_BYTES / (4 * n_features * (n_columns + len(fed))), 20, 500))
+    sums = scipy.sparse.csr_matrix((circuit.theta, columns, wiring.indptr), shape=(wiring.n_neurons, n_columns))
+    matrix = _tensor(sums[fed])
     grams: list[np.ndarray | None] = [None] * wiring.n_neurons
     for span in frame_blocks(split, target, max_frames, block):
         voltage, external, y = block_arrays(split, wiring, target, span)
         has = stimulated(wiring, external is not None)
-        message, jacobian = last_layer_jacobian(model, torch.from_numpy(np.ascontiguousarray(voltage)))
+        message, jacobian = _jacobian_on(model, torch.from_numpy(np.ascontiguousarray(voltage)), wiring)
         t = len(voltage)
-        flat = jacobian.transpose(0, 1).reshape(wiring.n_neurons, t * n_features)
+        flat = jacobian.transpose(0, 1).reshape(n_columns, t * n_features)
         basis = (matrix @ flat).numpy().reshape(len(fed), t, n_features)
         v, y, h = neuron_major(voltage), neuron_major(y), neuron_major(message.numpy())
         e = None if external is None else neuron_major(external)
 
         def add(row: int, v=v, y=y, h=h, e=e, has=has, basis=basis) -> None:
             i = fed[row]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, columns)
             stacked = np.concatenate([basis[row].T.astype(np.float64), rows])
             add_product(grams, i, stacked)
 
@@ -105,14 +117,19 @@ def last_layer_step(
     return torch.as_tensor(np.linalg.solve(scaled, rhs / scale) / scale, dtype=torch.float32)
 
 
-def last_layer(model: CircuitGNN) -> Tensor:
+def _columns(model: GraphNetwork, wiring: Wiring) -> tuple[np.ndarray, int]:
+    """(E,) which message every edge carries, and how many messages there are."""
+    return (np.arange(wiring.n_edges), wiring.n_edges) if model.sees_target else (wiring.pre, wiring.n_neurons)
+
+
+def last_layer(model: GraphNetwork) -> Tensor:
     """(K,) copy of the last layer's weights and bias."""
     last = model.message_mlp.hidden[-1]
     return torch.cat([last.weight[0], last.bias]).detach().clone()
 
 
 @torch.no_grad()
-def set_last_layer(model: CircuitGNN, values: Tensor) -> None:
+def set_last_layer(model: GraphNetwork, values: Tensor) -> None:
     """Writes the last layer's weights and bias, (K,)."""
     last = model.message_mlp.hidden[-1]
     last.weight.copy_(values[None, :-1])
@@ -120,24 +137,23 @@ def set_last_layer(model: CircuitGNN, values: Tensor) -> None:
 
 
 @torch.no_grad()
-def message_spread(model: CircuitGNN, voltage: Tensor) -> float:
+def message_spread(model: GraphNetwork, voltage: Tensor) -> float:
     """Standard deviation of all messages at voltages (t, N): the scale that messages and weights may trade."""
-    return float(model.message(voltage).std())
+    return float(model.messages_between(voltage, voltage).std())
 
 
 @torch.no_grad()
-def rescale_last_layer(model: CircuitGNN, spread: float, voltage: Tensor) -> None:
+def rescale_last_layer(model: GraphNetwork, spread: float, voltage: Tensor) -> None:
     """Scales the messages back to a given spread; the weights are refitted anyway."""
     ratio = spread / max(message_spread(model, voltage), 1e-30)
     set_last_layer(model, last_layer(model) * (ratio**0.5 if model.config.g_phi_positive else ratio))
 
 
-def _sparse_rows(wiring: Wiring, values: np.ndarray, rows: np.ndarray) -> Tensor:
-    part: scipy.sparse.csr_matrix = wiring.csr(values)[rows]
+def _tensor(matrix: scipy.sparse.csr_matrix) -> Tensor:
     return torch.sparse_csr_tensor(
-        torch.from_numpy(part.indptr.astype(np.int64)),
-        torch.from_numpy(part.indices.astype(np.int64)),
-        torch.from_numpy(part.data.astype(np.float32)),
-        part.shape,
+        torch.from_numpy(matrix.indptr.astype(np.int64)),
+        torch.from_numpy(matrix.indices.astype(np.int64)),
+        torch.from_numpy(matrix.data.astype(np.float32)),
+        matrix.shape,
         check_invariants=False,
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lobula.config.training import TrainingConfig
 from lobula.errors import DeadPenaltyError
-from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.graph_network import GraphNetwork
 
 DEAD_AFTER_STEPS = 500
 LINE_POINTS = 11
@@ -45,32 +45,33 @@ Residuals = list[tuple[Tensor, float]]
 """Numbers that should be 0, and the unit that they are in: number x unit is in the units of the network."""
 
 
-def g_phi_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
-    """Falls of the message from v to v + d with d = 5 % of xnorm; embeddings detached."""
+def g_phi_diff(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
+    """Falls of the message from v to v + d of the source with d = 5 % of xnorm; embeddings detached."""
     step = 0.05 * model.scales.xnorm
-    fall = torch.relu(_message(model, voltage) - _message(model, voltage + step))
+    fall = torch.relu(_from(model, voltage, voltage) - _from(model, voltage + step, voltage))
     return [(fall / step, step)]
 
 
-def g_phi_norm(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
-    """Distance of the message from 2 xnorm at v = 2 xnorm."""
+def g_phi_norm(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
+    """Distance of the message from 2 xnorm at v = 2 xnorm of the source, for a target at its mean voltage."""
     top = 2.0 * model.scales.xnorm
-    return [(model.message(torch.full_like(voltage, top)) / top - 1.0, top)]
+    message = model.messages_between(torch.full_like(voltage, top), visited.mean.expand_as(voltage))
+    return [(message / top - 1.0, top)]
 
 
-def f_theta_zero(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_zero(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """f(0, a, 0, 0)."""
     zero = torch.zeros_like(voltage)
     return [_scaled(model, model.update(zero, zero, zero))]
 
 
-def f_theta_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_diff(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Rises of f from v to v + d, without message and input: a leak pulls back."""
     step, zero = 0.05 * model.scales.xnorm, torch.zeros_like(voltage)
     return [_scaled(model, torch.relu(model.update(voltage + step, zero, zero) - model.update(voltage, zero, zero)))]
 
 
-def f_theta_msg_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_msg_diff(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Falls of f from the present message to one larger by d: messages excite."""
     step, zero = 0.05 * model.scales.xnorm, torch.zeros_like(voltage)
     message = model.summed_message(voltage).detach()
@@ -78,14 +79,14 @@ def f_theta_msg_diff(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Re
     return [_scaled(model, fall)]
 
 
-def f_theta_msg_sign(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_msg_sign(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """tanh(f(0, a, msg, 0) / .1) - tanh(msg / .1): where the voltage is 0, f has the sign of the message."""
     zero, message = torch.zeros_like(voltage), model.summed_message(voltage)
     value = model.update(zero, message, zero)
     return [(torch.tanh(value / SIGN_WIDTH) - torch.tanh(message / SIGN_WIDTH), 1.0)]
 
 
-def f_theta_linearity(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_linearity(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """What a line in v leaves of f over mean +- 2 standard deviations of each neuron, without message and input."""
     grid = torch.linspace(-2.0, 2.0, LINE_POINTS, device=voltage.device)[:, None]
     v = visited.mean + grid * visited.spread
@@ -95,13 +96,13 @@ def f_theta_linearity(model: CircuitGNN, voltage: Tensor, visited: Visited) -> R
     return [_scaled(model, centred - slope * grid)]
 
 
-def f_theta_centering(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_centering(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """f(mean, a, 0, 0)."""
     zero = torch.zeros_like(voltage)
     return [_scaled(model, model.update(visited.mean.expand_as(voltage), zero, zero))]
 
 
-def w_sign(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def w_sign(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Dale's law: share of positive times share of negative weight among each neuron's outputs."""
     n, pre = model.pattern.n_neurons, model.pattern.pre
     total = torch.zeros(n, device=model.weight.device).index_add(0, pre, model.weight.abs())
@@ -110,17 +111,17 @@ def w_sign(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
     return [(share * (1.0 - share), 1.0)]
 
 
-def weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def weights(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """W."""
     return [(model.weight, 1.0)]
 
 
-def g_phi_weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def g_phi_weights(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Every tensor of g_phi."""
     return _parameters(model.message_mlp)
 
 
-def f_theta_weights(model: CircuitGNN, voltage: Tensor, visited: Visited) -> Residuals:
+def f_theta_weights(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Every tensor of f_theta."""
     return _parameters(model.update_mlp)
 
@@ -129,17 +130,16 @@ def _parameters(network: nn.Module) -> Residuals:
     return [(parameter, 1.0) for parameter in network.parameters()]
 
 
-def _scaled(model: CircuitGNN, value: Tensor) -> tuple[Tensor, float]:
+def _scaled(model: GraphNetwork, value: Tensor) -> tuple[Tensor, float]:
     return value / model.scales.target, model.scales.target
 
 
-def _message(model: CircuitGNN, voltage: Tensor) -> Tensor:
-    value = model.message_mlp((voltage / model.scales.voltage)[..., None], model.message_embedding.detach())
-    return model.scales.voltage * (value.square() if model.config.g_phi_positive else value)
+def _from(model: GraphNetwork, source: Tensor, target: Tensor) -> Tensor:
+    return model.messages_between(source, target, detached=True)
 
 
 Kind = Literal["L1", "L2", "square", "sum"]
-PENALTIES: Mapping[str, tuple[Callable[[CircuitGNN, Tensor, Visited], Residuals], Kind]] = MappingProxyType(
+PENALTIES: Mapping[str, tuple[Callable[[GraphNetwork, Tensor, Visited], Residuals], Kind]] = MappingProxyType(
     {
         "g_phi_diff": (g_phi_diff, "L2"),
         "g_phi_norm": (g_phi_norm, "L2"),
@@ -235,7 +235,7 @@ class Penalties:
         rate, c = self._rates[name], self.active[name]
         return c * (1.0 - math.exp(-rate * (step // self._per_epoch))) if rate > 0 else c
 
-    def __call__(self, model: CircuitGNN, voltage: Tensor) -> dict[str, Tensor]:
+    def __call__(self, model: GraphNetwork, voltage: Tensor) -> dict[str, Tensor]:
         """Each penalty times its coefficient, at a frame of voltages (1, N)."""
         values = {}
         for name in self.active:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lobula.config.training import TrainingConfig
-from lobula.kernels import message_sum
 from lobula.models.base import AbstractDynamicsModel
 from lobula.regression.ridge import LinearCircuit
 
@@ -88,8 +87,7 @@ class HeldCircuit:
 
     def predict(self, model: AbstractDynamicsModel, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt with the model's messages in this circuit."""
-        summed = message_sum(self.theta, model.message(voltage).T, model.pattern).T
-        return self.k * voltage + self.c + self.q * external + summed
+        return self.k * voltage + self.c + self.q * external + model.weighted_sum(self.theta, voltage)
 
     def to(self, device: torch.device) -> "HeldCircuit":
         """The same circuit on a device."""

@@ -24,10 +24,10 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, DivergedError
-from lobula.models import AbstractDynamicsModel, CircuitGNN, Scales, message_function, registry
+from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, learned_messages, registry
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.spline import SplineFit
-from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.tabulate import visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.cluster_embeddings import cluster_and_replace
@@ -45,7 +45,7 @@ from lobula.training.warm_start import start_from_spline
 
 logger = logging.getLogger(__name__)
 
-Probe = Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]
+Probe = Callable[[GraphNetwork, dict[str, torch.Tensor] | None], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 REFIT_FRAMES = 8000
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Sc
     return Scales(*units, xnorm), variance, Visited(*moments)
 
 
-def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
+def new_model(recording: Recording, config: ExperimentConfig) -> GraphNetwork:
     """An untrained model for this recording."""
     scales, _, _ = recording_scales(recording, config)
     return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
@@ -73,7 +73,7 @@ def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
 def new_penalties(recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel) -> Penalties:
     """The penalties of a config, as far as they apply to the model."""
     _, _, visited = recording_scales(recording, config)
-    kinds = ("g_phi", "f_theta", "W") if isinstance(model, CircuitGNN) else ("W",)
+    kinds = ("g_phi", "f_theta", "W") if model.learns_messages else ("W",)
     return Penalties(config.training, visited, recording["train"].n_frames, kinds)
 
 
@@ -85,7 +85,7 @@ def train(
     probe: Probe | None = None,
     progress: Progress | None = None,
     team: Team = ALONE,
-) -> CircuitGNN:
+) -> GraphNetwork:
     """Trains, or goes on with the training that ``out`` holds, and returns the best model.
 
     With several processes (`distributed.joined`) all of them call this function; only the leader uses ``out``,
@@ -139,7 +139,7 @@ def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -
     check_regime(settings)
     if settings.loss == "norm" and team.size > 1:
         raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
-    if not isinstance(model, CircuitGNN) and (settings.warm_start != "none" or settings.cluster_every is not None):
+    if not model.learns_messages and (settings.warm_start != "none" or settings.cluster_every is not None):
         raise ConfigError(
             f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
             f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
@@ -152,7 +152,7 @@ def window_of(settings: TrainingConfig) -> Window:
     return Window(n, settings.time_step_aligned, settings.consecutive_batch, settings.recurrent_noise > 0)
 
 
-def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> CircuitGNN:
+def load_model(recording: Recording, config: ExperimentConfig, out: Path) -> GraphNetwork:
     """The best model of a finished training."""
     model = new_model(recording, config)
     model.load_state_dict(load_checkpoint(out / "best.pt")["model"])
@@ -163,7 +163,7 @@ class _Trainer:
     """State of one training, its steps and its checkpoints."""
 
     def __init__(self, model, recording, config, pool, loss_weight, penalties, out, probe, progress, team) -> None:
-        self.model: CircuitGNN = model
+        self.model: GraphNetwork = model
         self.recording: Recording = recording
         self.config: ExperimentConfig = config
         self.settings = config.training
@@ -369,7 +369,7 @@ class _Trainer:
         steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
         frames = recording["train"], recording.wiring, target
         circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device)
-        message = tabulate(message_function(self.model), visited)
+        message = learned_messages(self.model, visited)
         predict = circuit_predictor(circuit, message, recording.wiring)
         errors = held_out_errors(predict, recording["validation"], recording.wiring, target)
         return errors, HeldCircuit.from_circuit(circuit)

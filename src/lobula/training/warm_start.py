@@ -8,7 +8,7 @@ import torch
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
-from lobula.models.circuit_gnn import CircuitGNN
+from lobula.models.graph_network import GraphNetwork
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.spline import SplineFit
 
@@ -19,7 +19,7 @@ LEARNING_RATE = 5e-3
 SPREAD = 0.3  # of every neuron's own standard deviation: slopes must be seen around the visited states
 
 
-def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, split: Split, streams: Streams) -> None:
+def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, split: Split, streams: Streams) -> None:
     """Sets the weights to the spline's, and makes both networks repeat its curve and equations at visited states.
 
     A message network of rectifiers can be the curve itself (`write_curve`); others are trained to repeat it. The curve
@@ -57,7 +57,7 @@ def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, spli
         summed = (matrix @ message.T).T
         wanted = circuit.k * (voltage - summed - offset) + circuit.c + circuit.q * external
         v, m, e, s, y = (torch.as_tensor(x, dtype=torch.float32) for x in (voltage, message, external, summed, wanted))
-        error = ((model.message(v) - m) / model.scales.voltage).square().mean()
+        error = ((model.messages_between(v, v) - carried(model, m)) / model.scales.voltage).square().mean()
         error = error + ((model.update(v, s, e) - y) / model.scales.target).square().mean()
         optimiser.zero_grad(set_to_none=True)
         error.backward()
@@ -65,7 +65,12 @@ def start_from_spline(model: CircuitGNN, spline: SplineFit, wiring: Wiring, spli
     logger.info("warm start from spline: error %.2e", float(error.detach()))
 
 
-def writable(model: CircuitGNN) -> bool:
+def carried(model: GraphNetwork, message: torch.Tensor) -> torch.Tensor:
+    """Messages (B, N) of the sources as the model gives them: (B, E) where there is one per edge."""
+    return message[:, model.pattern.pre] if model.sees_target else message
+
+
+def writable(model: GraphNetwork) -> bool:
     """Whether the message network can be a piecewise-linear curve that all neurons share."""
     config = model.config
     rectifiers = config.activation == "relu" and config.n_layers > 1 and not config.g_phi_positive
@@ -73,7 +78,7 @@ def writable(model: CircuitGNN) -> bool:
 
 
 @torch.no_grad()
-def write_curve(model: CircuitGNN, curve: PiecewiseLinear) -> None:
+def write_curve(model: GraphNetwork, curve: PiecewiseLinear) -> None:
     """Makes the message network equal to a curve, and shared by all neurons.
 
     g(v) = g_0 + s_0 (v - k_0) + sum_k (s_k - s_{k-1}) relu(v - k_k): one hidden unit per knot, a pair for the first,
@@ -87,7 +92,7 @@ def write_curve(model: CircuitGNN, curve: PiecewiseLinear) -> None:
     place = np.r_[knots[0], knots]
     size = np.r_[-slopes[0], slopes[0], np.diff(slopes)]
     network.scalars.weight[:n, 0] = torch.as_tensor(sign, dtype=torch.float32)
-    network.embedding.weight.zero_()
+    network.see_source_only()
     network.embedding.bias[:n] = torch.as_tensor(-sign * place, dtype=torch.float32)
     for layer in network.hidden[:-1]:
         layer.weight[:n], layer.bias[:n] = 0.0, 0.0

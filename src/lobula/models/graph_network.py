@@ -1,0 +1,92 @@
+"""What the graph neural networks share: update network, embeddings, weights, and messages that may be one for all."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lobula.config.model import ModelConfig
+from lobula.data.streams import Streams
+from lobula.data.wiring import Wiring
+from lobula.kernels import SparsePattern
+from lobula.models.base import AbstractDynamicsModel, Scales
+from lobula.models.mlp import NodeMLP, PairMLP
+
+
+def initial_weight(config: ModelConfig, wiring: Wiring, streams: Streams) -> Tensor:
+    """(E,) weights that a training starts from."""
+    size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(wiring.n_edges, 1) ** -0.5}[config.w_init]
+    return size * torch.randn(wiring.n_edges, generator=streams.torch_generator("init", "weight"))
+
+
+class GraphNetwork(AbstractDynamicsModel):
+    """A message network, an update network on the target neuron, one free weight per edge.
+
+    Args:
+        config: section `model`.
+        wiring: the known graph.
+        scales: sizes of the recording.
+        streams: random streams; "init" is used.
+    """
+
+    message_mlp: NodeMLP | PairMLP
+
+    def __init__(self, config: ModelConfig, wiring: Wiring, scales: Scales, streams: Streams) -> None:
+        super().__init__()
+        self.config, self.scales = config, scales
+        self.pattern = SparsePattern(wiring)
+        d, n = config.embedding_dim, wiring.n_neurons
+        generator = streams.torch_generator("init", "networks")
+        self.message_mlp = self.message_network(config, generator)
+        shape = config.hidden_dim_update, config.n_layers_update, config.activation, generator, config.mlp_init
+        self.update_mlp = NodeMLP(3, d, *shape)
+        generator = streams.torch_generator("init", "embedding")
+        start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
+        self.embedding = nn.Parameter(start)
+        self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
+        self._is_shared = config.g_phi_shared == "yes"  # the buffer may be on a GPU, where reading it waits
+        self.register_load_state_dict_post_hook(lambda model, _: model._note_shared())
+        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
+
+    @staticmethod
+    @abstractmethod
+    def message_network(config: ModelConfig, generator: torch.Generator) -> NodeMLP | PairMLP:
+        """A new message network."""
+
+    def groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Both networks, embeddings and weights."""
+        networks = {"g_phi": list(self.message_mlp.parameters()), "f_theta": list(self.update_mlp.parameters())}
+        return {**networks, "embedding": [self.embedding], "W": [self.weight]}
+
+    @property
+    def message_embedding(self) -> Tensor:
+        """(N, D) embedding that the message network sees; (1, D) zeros where all neurons share one message function."""
+        return torch.zeros_like(self.embedding[:1]) if self._is_shared else self.embedding
+
+    @torch.no_grad()
+    def share_messages(self) -> None:
+        """From now on all neurons have the message function of their mean embedding."""
+        self.message_mlp.fix_embedding(self.embedding.mean(0))
+        self.mark_shared()
+
+    def mark_shared(self) -> None:
+        """From now on the message network sees no embedding."""
+        self.shared.fill_(True)
+        self._note_shared()
+
+    def _note_shared(self) -> None:
+        self._is_shared = bool(self.shared)
+
+    def in_units(self, value: Tensor) -> Tensor:
+        """Output of the message network as a message [a.u.], squared where `g_phi_positive`."""
+        return self.scales.voltage * (value.square() if self.config.g_phi_positive else value)
+
+    def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt."""
+        scalars = torch.stack([voltage, summed, external], dim=-1) / self.scales.voltage
+        return self.scales.target * self.update_mlp(scalars, self.embedding)
+
+    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt at voltage and external input, each (B, N)."""
+        return self.update(voltage, self.summed_message(voltage), external)
