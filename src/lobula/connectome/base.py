@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from lobula.data.annotations import Annotations
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import atomic_store, create_static, open_store
 from lobula.errors import ShapeError, StoreError
@@ -78,6 +79,17 @@ class Connectome:
         """(H, 2) float64 positions (x, y) of the columns on a regular lattice, in units of their distance."""
         u, v = self.columns[:, 0], self.columns[:, 1]
         return np.stack([np.sqrt(0.75) * v, u + v / 2], axis=1)
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """What is published of such a circuit besides its graph: types, synapse counts, signs; nothing that is fitted.
+
+        A neuron whose outputs have both signs, or that has none, has sign 0.
+        """
+        pre, n = self.wiring.pre, self.n_neurons
+        excites, inhibits = (np.bincount(pre, s * self.sign > 0, n) > 0 for s in (1, -1))
+        sign = excites.astype(np.int64) - inhibits
+        return Annotations.checked(self.wiring, self.cell_type, self.n_syn, sign, self.cell_type_names)
 
     def relabel(self, perm: np.ndarray) -> "Connectome":
         """The same circuit with its neurons in another order.

@@ -5,6 +5,7 @@ from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.circuit_gnn import CircuitGNN
 from lobula.models.known_ode import KnownODE, KnownODEWithTanh
 from lobula.models.messages import message_function
+from lobula.models.weights import shape_weights
 
 __all__ = [
     "AbstractDynamicsModel",
@@ -14,4 +15,5 @@ __all__ = [
     "Scales",
     "message_function",
     "registry",
+    "shape_weights",
 ]

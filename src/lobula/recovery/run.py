@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lobula.config.prior import PriorConfig
 from lobula.config.recovery import RecoveryConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
@@ -27,6 +28,7 @@ from lobula.recovery.linearise import (
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.gram import MessageFunction
 from lobula.regression.held_out import circuit_predictor, held_out_error
+from lobula.regression.prior import solver_for
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
 
@@ -36,6 +38,7 @@ IDENTIFIABLE_RESOLUTION = 0.5
 CURVE_POINTS = 257
 WORSE = 0.02
 TABLE_POINTS = 1025
+NO_PRIOR = PriorConfig()
 
 
 def recover_circuit(
@@ -91,15 +94,22 @@ def recover_circuit(
     )
 
 
-def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: RecoveryConfig) -> Estimates:
-    """Estimates from a trained network, by the read-out of the config."""
+def recover_gnn(
+    recording: Recording,
+    model: CircuitGNN,
+    target: str,
+    config: RecoveryConfig,
+    prior: PriorConfig = NO_PRIOR,
+) -> Estimates:
+    """Estimates from a trained network, by the read-out of the config; a refit under a prior."""
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
-    notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": []}
+    notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": [], **prior_note(prior)}
     message = tabulate(message_function(model), visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if isinstance(model, CircuitGNN) else None
     if config.readout == "refit":
-        circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
+        frames, solver = recording["train"], solver_for(prior, recording)
+        circuit = fit_circuit(frames, recording.wiring, message, target, config.max_frames, solver=solver)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         curve = shared_curve(model, recording)
         notes["g_phi_shared"] = curve is not None
@@ -120,6 +130,11 @@ def recover_gnn(recording: Recording, model: CircuitGNN, target: str, config: Re
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def prior_note(prior: PriorConfig) -> dict[str, str]:
+    """What notes and scores say of a prior; nothing where there is none."""
+    return {"prior": prior.label} if prior.is_active else {}
 
 
 def shared_curve(model: CircuitGNN, recording: Recording) -> PiecewiseLinear | None:

@@ -9,6 +9,7 @@ away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Wi
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -262,6 +263,12 @@ def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
     return ratios
 
 
+class Solver(Protocol):
+    """Gram matrices in, the circuit out: `solve`, or the same with a prior (`prior.WeightPrior`)."""
+
+    def __call__(self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit: ...
+
+
 def fit_circuit(
     frames: Frames,
     wiring: Wiring,
@@ -270,6 +277,7 @@ def fit_circuit(
     max_frames: int | None = None,
     on_block: Callable[[int], None] | None = None,
     device: torch.device = CPU,
+    solver: Solver = solve,
 ) -> LinearCircuit:
     """Evidence ridge on a recording, given the message function.
 
@@ -281,5 +289,6 @@ def fit_circuit(
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.
         device: where the Gram matrices are computed; they are solved on the CPU.
+        solver: what solves them.
     """
-    return solve(accumulate(frames, wiring, message, target, max_frames, on_block, device), wiring)
+    return solver(accumulate(frames, wiring, message, target, max_frames, on_block, device), wiring)

@@ -33,7 +33,7 @@ from lobula.regression.gram import (
     neuron_major,
     stimulated,
 )
-from lobula.regression.ridge import LinearCircuit, solve
+from lobula.regression.ridge import LinearCircuit, Solver, solve
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def fit_spline(
     monotone: bool = True,
     tolerance: float = 1e-4,
     on_round: Callable[[int, float], None] = lambda round_, score: None,
+    solver: Solver = solve,
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -86,6 +87,7 @@ def fit_spline(
         monotone: keep g non-decreasing.
         tolerance: stop when the mean log residual variance improves by less per round.
         on_round: called with (round, mean log residual variance).
+        solver: what solves for the circuit.
     """
     sample = voltage_sample(frames, target)
     low, high = (float(x) for x in np.quantile(sample, [0.001, 0.999]))
@@ -94,11 +96,10 @@ def fit_spline(
     fed = np.flatnonzero(part.in_degree > 0)
     best, best_score, step, level, direction = curve, np.inf, 1.0, 0, np.zeros(0)
     for round_ in range(n_rounds):
-        circuit = solve(accumulate(frames, part, curve, target, curve_frames), part, floor=FLOORS[level])
+        circuit = solver(accumulate(frames, part, curve, target, curve_frames), part, floor=FLOORS[level])
         score = misfit(circuit, fed)
-        history.append(
-            {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
-        )
+        row = {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
+        history.append(row)
         on_round(round_, score)
         if score > best_score + tolerance:
             if step <= SHORTEST:
@@ -117,8 +118,7 @@ def fit_spline(
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
     curve = settle_gauge(best, sample)
-    circuit = solve(accumulate(frames, wiring, curve, target, max_frames), wiring)
-    return SplineFit(circuit, curve, (low, high), history)
+    return SplineFit(solver(accumulate(frames, wiring, curve, target, max_frames), wiring), curve, (low, high), history)
 
 
 def voltage_sample(frames: Frames, target: str, size: int = 200_000) -> np.ndarray:

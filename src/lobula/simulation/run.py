@@ -285,6 +285,7 @@ def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[Record
     options: dict[str, Any] = {
         "static": {"u": connectome.u, "v": connectome.v},
         "columns": connectome.column_positions,
+        "annotations": connectome.annotations,
         "attributes": attributes,
         "digest": digest,
         "chunk_frames": simulator.chunk_frames,

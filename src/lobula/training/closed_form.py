@@ -10,7 +10,7 @@ from lobula.config.experiment import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.kernels import get_activation
-from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
+from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
 from lobula.training.distributed import process_device
 
 
@@ -21,7 +21,8 @@ def train_ridge(
     message = get_activation(config.ridge.activation)
     frames, target = recording["train"], config.training.target
     device = process_device(config.training.device)
-    circuit = fit_circuit(frames, recording.wiring, message, target, config.ridge.max_frames, on_block, device)
+    settings = frames, recording.wiring, message, target, config.ridge.max_frames, on_block, device
+    circuit = fit_circuit(*settings, solver=solver_for(config.prior, recording))
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
     return circuit
@@ -47,6 +48,7 @@ def train_spline(
         monotone=settings.monotone,
         tolerance=settings.tolerance,
         on_round=on_round,
+        solver=solver_for(config.prior, recording),
     )
     out.mkdir(parents=True, exist_ok=True)
     fit.circuit.save(out / "circuit.npz")
