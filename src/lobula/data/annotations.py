@@ -5,14 +5,15 @@ section `prior` of the config asks for it. Published connectomes hold them; they
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
 from lobula.data.wiring import Wiring
-from lobula.data.zarr_format import create_static, read_static
+from lobula.data.zarr_format import create_static, open_store, read_static
 from lobula.errors import MissingInputError, ShapeError
 
 GROUP = "annotations"
@@ -136,3 +137,34 @@ def _indices(values: np.ndarray, n_names: int) -> np.ndarray:
     if not whole:
         raise ShapeError(f"cell_type: got {values.dtype} values, expected indices into {n_names} names")
     return values.astype(np.int64)
+
+
+def annotate(path: str | Path, cell_type: Any = None, n_synapses: Any = None, sign: Any = None) -> tuple[str, ...]:
+    """Add annotations to a recording store, or replace those of the same name.
+
+    Args:
+        path: the store.
+        cell_type: (N,) names or whole numbers, in the order of the neurons.
+        n_synapses: (E,) counts > 0, in the order in which the edges were given when the store was made.
+        sign: (N,) +1, -1 or 0 (open).
+
+    Returns:
+        Names of all annotations that the store holds now.
+
+    Raises:
+        MissingInputError: if there is no store.
+        ShapeError: if an array does not fit.
+        StoreError: if the store is foreign or damaged.
+    """
+    root = open_store(path, "recording")
+    wiring = Wiring.load(root["wiring"])
+    counts = None if n_synapses is None else _of_length("n_synapses", n_synapses, wiring.n_edges, "edge")
+    given = Annotations.checked(wiring, cell_type, None if counts is None else counts[wiring.edge_order], sign)
+    merged = replace(Annotations.load(root, wiring), **{name: vars(given)[name] for name in given.known})
+    if given.cell_type is not None:
+        merged = replace(merged, cell_type_names=given.cell_type_names)
+    writable = zarr.open_group(path, mode="r+", zarr_format=3, use_consolidated=False)
+    if GROUP in writable:
+        del writable[GROUP]
+    merged.save(writable)
+    return merged.known

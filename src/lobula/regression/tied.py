@@ -36,8 +36,8 @@ from lobula.regression.signed import bounded_minimum
 logger = logging.getLogger(__name__)
 
 MOST_ROUNDS = 40
-TOLERANCE = 1e-2
-"""Change of a mean that ends the rounds, in its standard errors."""
+TOLERANCE = 0.03
+"""Change of a mean below which its equations are settled, in its standard errors."""
 LOG_PRECISIONS = np.linspace(-8.0, 14.0, 221)
 """Grid of log10(gamma)."""
 
@@ -119,36 +119,56 @@ def find_means(
     floor: float,
 ) -> Means:
     """The means, by Gauss-Newton from zero means: ``problems`` and ``ratios`` are those of plain evidence ridge."""
-    n_frames, value = grams.n_frames, np.zeros(groups.n_groups)
-    tie = np.full(wiring.n_neurons, np.inf)
+    n_frames, at = grams.n_frames, np.zeros(groups.n_groups)
+    block, tie = neuron_blocks(wiring, groups), np.full(wiring.n_neurons, np.inf)
     for number in range(MOST_ROUNDS):
         if number > 0:
-            problems = ridge.neuron_problems(about(grams, wiring, value[groups.of_edge]), wiring)
             ratios = tie if hard else np.maximum(ridge.evidence_ratios(problems, n_frames), floor)
         normal, rhs = pooled(problems, ratios * n_frames, tie if hard else ratios * n_frames, wiring, groups)
-        means = solve_means(normal, rhs, groups, value)
-        change = np.abs(means.value - value)
-        value = means.value
-        bound = TOLERANCE * np.sqrt(means.variance) + 1e-9 * np.abs(value).max(initial=0.0)
-        if np.all(change <= bound):
+        means = solve_means(normal, rhs, groups, at)
+        bound = TOLERANCE * np.sqrt(means.variance) + 1e-9 * np.abs(means.value).max(initial=0.0)
+        moving = np.unique(groups.block[np.abs(means.value - at) > bound])
+        if not len(moving):
             break
+        at = np.where(np.isin(groups.block, moving), means.value, at)
+        problems = moved(problems, np.flatnonzero(np.isin(block, moving)), grams, wiring, at[groups.of_edge])
     logger.debug("ties: %d groups, %d rounds", groups.n_groups, number + 1)
     return means
 
 
+def neuron_blocks(wiring: Wiring, groups: Groups) -> np.ndarray:
+    """(N,) block of every neuron's inputs, -1 for a neuron without."""
+    block = np.full(wiring.n_neurons, -1)
+    block[wiring.post] = groups.block[groups.of_edge]
+    return block
+
+
+def moved(
+    problems: list[NeuronProblem], neurons: np.ndarray, grams: NeuronGrams, wiring: Wiring, mean: np.ndarray
+) -> list[NeuronProblem]:
+    """The problems, those of some neurons about other means, (E,)."""
+    found = list(problems)
+
+    def task(row: int) -> None:
+        i = int(neurons[row])
+        found[i] = NeuronProblem.from_gram(gram_about(i, grams, wiring, mean), grams.n_frames, problems[i].live)
+
+    in_parallel(task, len(neurons))
+    return found
+
+
 def about(grams: NeuronGrams, wiring: Wiring, mean: np.ndarray) -> NeuronGrams:
     """The products with v - sum_j mean_ij n_ij g_j in place of v; (E,) means."""
-    shifted: list[np.ndarray] = [np.zeros(0)] * wiring.n_neurons
+    return replace(grams, grams=[gram_about(i, grams, wiring, mean) for i in range(wiring.n_neurons)])
 
-    def task(i: int) -> None:
-        edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        d, gram = edges.stop - edges.start, grams.grams[i].copy()
-        gram[d] -= mean[edges] @ gram[:d]
-        gram[:, d] -= gram[:, :d] @ mean[edges]
-        shifted[i] = gram
 
-    in_parallel(task, wiring.n_neurons)
-    return replace(grams, grams=shifted)
+def gram_about(i: int, grams: NeuronGrams, wiring: Wiring, mean: np.ndarray) -> np.ndarray:
+    """`about` of one neuron."""
+    edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
+    d, gram = edges.stop - edges.start, grams.grams[i].copy()
+    gram[d] -= mean[edges] @ gram[:d]
+    gram[:, d] -= gram[:, :d] @ mean[edges]
+    return gram
 
 
 def pooled(
