@@ -259,7 +259,8 @@ def with_means(circuit: LinearCircuit, means: Means, groups: Groups, wiring: Wir
         n_frames: frames of the fit.
     """
     k, own = circuit.k[wiring.post], circuit.resolution
-    spread = circuit.residual_std / np.sqrt(circuit.regularisation * n_frames) / np.abs(circuit.k)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a neuron that never moves has no leak
+        spread = circuit.residual_std / np.sqrt(circuit.regularisation * n_frames) / np.abs(circuit.k)
     deviation = np.where(np.isfinite(circuit.weight_stderr), circuit.weight_stderr, spread[wiring.post])
     error = np.sqrt(deviation**2 + (1.0 - own) ** 2 * means.variance[groups.of_edge])
     return replace(
