@@ -14,7 +14,7 @@ import zarr
 
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import create_static, open_store, read_static
-from lobula.errors import MissingInputError, ShapeError
+from lobula.errors import MissingInputError, ShapeError, StoreError
 
 GROUP = "annotations"
 NAMES = ("cell_type", "n_synapses", "sign")
@@ -117,11 +117,14 @@ class Annotations:
             ShapeError: if they do not fit the wiring.
             StoreError: if they are damaged.
         """
-        if GROUP not in root:
-            return cls()
-        group = root[GROUP]
-        arrays: Mapping[str, np.ndarray] = {name: read_static(group[name]) for name in NAMES if name in group}
-        names = tuple(group.attrs["cell_type_names"]) if "cell_type" in arrays else None
+        try:
+            if GROUP not in root:
+                return cls()
+            group = root[GROUP]
+            arrays: Mapping[str, np.ndarray] = {name: read_static(group[name]) for name in NAMES if name in group}
+            names = tuple(group.attrs["cell_type_names"]) if "cell_type" in arrays else None
+        except (KeyError, TypeError, ValueError, RuntimeError) as cause:
+            raise StoreError(f"{root.store_path}: annotations are damaged ({cause}); add them again") from cause
         return cls.checked(wiring, **arrays, cell_type_names=names)
 
 
