@@ -24,7 +24,7 @@ from lobula import pipeline
 from lobula.data.provenance import device_facts, versions
 from lobula.data.recording import Recording
 from lobula.kernels import get_activation
-from lobula.metrics import compare_weights
+from lobula.metrics import compare_weights, rung_label
 from lobula.recovery.run import IDENTIFIABLE_RESOLUTION
 from lobula.regression import accumulate, solve
 from lobula.regression.ridge import SILENT_STD
@@ -142,7 +142,18 @@ def row(name: str, target: str, rung: str, rows: list[dict]) -> str:
         gap = f"{max(r['ceiling'][q]['fit_r2'] - r[rung][q]['fit_r2'] for r in rows for q in known_of):.4f}"
     slope = f"{statistics.median(slopes):.3f} [{min(slopes):.3f}, {max(slopes):.3f}]"
     identifiable = f"{spread(known)} ({100 * share:.1f} %)"
-    line = [name, target, rung, str(len(rows)), cells[0], slope, identifiable, cells[1], cells[2], gap]
+    line = [
+        name,
+        target,
+        rung_label(rows[0], rung),
+        str(len(rows)),
+        cells[0],
+        slope,
+        identifiable,
+        cells[1],
+        cells[2],
+        gap,
+    ]
     return f"| {' | '.join(line)} |"
 
 

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lobula.config import ExperimentConfig
+from lobula.data.annotations import Annotations
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
 from lobula.kernels import get_activation
-from lobula.recovery import recover_circuit, recover_gnn
+from lobula.recovery import prior_note, recover_circuit, recover_gnn
 from lobula.training import train
 from lobula.training.closed_form import train_ridge, train_spline
 
@@ -28,6 +29,8 @@ def fit(
     cell_types: np.ndarray | None = None,
     method: Method = "spline",
     drift: np.ndarray | None = None,
+    n_synapses: np.ndarray | None = None,
+    sign: np.ndarray | None = None,
     **settings: Any,
 ) -> Estimates:
     """Recovers a circuit from recorded activity.
@@ -41,8 +44,11 @@ def fit(
         dt: time between frames [s].
         stimulus: (T, H) per column of the wiring or (T, N) per neuron; ``stimulus[t]`` acts between frames t and t + 1.
         cell_types: (N,) known cell types; they name a column of the result and set the number of clusters.
+            ``**{"prior.tied": "soft"}`` ties weights between the same types.
         method: "ridge" (known relu, seconds), "spline" (unknown message function, seconds to minutes), "gnn" (minutes).
         drift: (T, N) exact dv/dt, if it is known; fitted instead of the differences of the voltage.
+        n_synapses: (E,) synapse counts in the order of the wiring, for ``**{"prior.synapse_counts": True}``.
+        sign: (N,) sign of a neuron's outputs, +1, -1 or 0 (open), for ``**{"prior.sign": "known"}``.
         **settings: config values by dotted or plain name of section `training`, e.g. ``seed=1``,
             ``**{"spline.n_knots": 60}``.
 
@@ -53,6 +59,7 @@ def fit(
         ShapeError: if the arrays do not fit together.
         NonFiniteError: if the activity holds NaN or infinity.
         ConfigError: if method, dt or a setting is not valid.
+        MissingInputError: if a prior is asked for whose annotation is not given.
     """
     if method not in ("ridge", "spline", "gnn"):
         raise ConfigError(f"fit: method is {method!r}, expected 'ridge', 'spline' or 'gnn'")
@@ -61,7 +68,8 @@ def fit(
     check_activity(voltage, wiring)
     if cell_types is not None and np.shape(cell_types) != (wiring.n_neurons,):
         raise ShapeError(f"fit: got cell_types of shape {np.shape(cell_types)}, expected ({wiring.n_neurons},)")
-    recording = Recording.from_arrays(voltage, wiring, dt, stimulus, drift)
+    annotations = Annotations.checked(wiring, cell_types, n_synapses, sign)
+    recording = Recording.from_arrays(voltage, wiring, dt, stimulus, drift, annotations=annotations)
     target = "observed" if drift is None else "drift"
     dotted = {key if "." in key else f"training.{key}": value for key, value in settings.items()}
     n_types = None if cell_types is None else len(np.unique(cell_types))
@@ -96,15 +104,17 @@ def check_activity(voltage: np.ndarray, wiring: Wiring) -> None:
 
 
 def _estimate(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
-    target, recovery = config.training.target, config.recovery
+    target, recovery, notes = config.training.target, config.recovery, prior_note(config.prior)
     if method == "ridge":
         message, circuit = get_activation(config.ridge.activation), train_ridge(recording, config, folder)
-        return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update)
+        return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update, notes=notes)
+    spline = None
     if method == "spline" or config.training.warm_start == "spline":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
+            found, update = (spline.circuit, spline.curve), config.update
             return recover_circuit(
-                recording, spline.circuit, spline.curve, method, target, recovery, spline.curve, update=config.update
+                recording, *found, method, target, recovery, spline.curve, notes=notes, update=update
             )
-        return recover_gnn(recording, train(recording, config, folder, spline), target, recovery, config.update)
-    return recover_gnn(recording, train(recording, config, folder), target, recovery, config.update)
+    model = train(recording, config, folder, spline)
+    return recover_gnn(recording, model, target, recovery, update=config.update, prior=config.prior)

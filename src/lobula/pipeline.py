@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lobula.config import ExperimentConfig
+from lobula.data.annotations import GROUP as ANNOTATIONS
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
-from lobula.recovery import recover_circuit, recover_gnn
+from lobula.recovery import prior_note, recover_circuit, recover_gnn
 from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
@@ -141,7 +142,8 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
     recording = _recording(directory.path, config)
     truth = _truth(directory, config, recording)
     for name in config.training.estimators:
-        with directory.stage(f"train {name}", _model_digest(config, name), force, [f"models/{name}"]) as stage:
+        digest = _model_digest(directory, config, name)
+        with directory.stage(f"train {name}", digest, force, [f"models/{name}"]) as stage:
             if stage.is_done:
                 continue
             out = directory / "models" / name
@@ -183,7 +185,7 @@ def _fit(
 def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
     recording = _recording(directory.path, config)
     for name in config.training.estimators:
-        digest = combined_digest(_model_digest(config, name), config.digest("recovery"))
+        digest = combined_digest(_model_digest(directory, config, name), config.digest("recovery"))
         with directory.stage(f"recover {name}", digest, force, [f"estimates/{name}.zarr"]) as stage:
             if stage.is_done:
                 continue
@@ -198,20 +200,29 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
     target = config.training.target
     if name == "ridge":
         message, circuit = get_activation(config.ridge.activation), LinearCircuit.load(model / "circuit.npz")
-        notes = {"assumed_message_function": config.ridge.activation}
+        notes = {"assumed_message_function": config.ridge.activation, **prior_note(config.prior)}
         return recover_circuit(
             recording, circuit, message, name, target, config.recovery, update=config.update, notes=notes
         )
     if name == "spline":
         fit = load_spline(model)
         return recover_circuit(
-            recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve, update=config.update
+            recording,
+            fit.circuit,
+            fit.curve,
+            name,
+            target,
+            config.recovery,
+            fit.curve,
+            update=config.update,
+            notes=prior_note(config.prior),
         )
-    return recover_gnn(recording, load_model(recording, config, model), target, config.recovery, config.update)
+    network = load_model(recording, config, model)
+    return recover_gnn(recording, network, target, config.recovery, update=config.update, prior=config.prior)
 
 
 def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> dict[str, Any]:
-    digests = [_model_digest(config, name) for name in config.training.estimators]
+    digests = [_model_digest(directory, config, name) for name in config.training.estimators]
     digest = combined_digest(*digests, config.digest("recovery", "scoring"))
     with directory.stage("score", digest, force, ["scores.json"]) as stage:
         if not stage.is_done:
@@ -239,7 +250,7 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
         known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
         scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
         prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target)
-        scores[name]["prediction"] = prediction
+        scores[name] |= {"prediction": prediction, **prior_note(config.prior)}
         traces |= drawn
         tables = {"by-type": type_table(estimates, truth), "by-weight": size_table(estimates, truth)} if truth else {}
         write_tables(directory / "scores", name, {**tables, "by-horizon": horizon})
@@ -248,7 +259,7 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
 
 
 def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> Path:
-    digests = [_model_digest(config, name) for name in config.training.estimators]
+    digests = [_model_digest(directory, config, name) for name in config.training.estimators]
     digest = combined_digest(*digests, config.digest("recovery", "scoring", "report"))
     with directory.stage("report", digest, force, ["report/index.html"]) as stage:
         if not stage.is_done:
@@ -286,12 +297,15 @@ def _circuit_digest(config: ExperimentConfig) -> str:
     return combined_digest(*parts)
 
 
-def _model_digest(config: ExperimentConfig, name: str) -> str:
+def _model_digest(directory: RunDir, config: ExperimentConfig, name: str) -> str:
     sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
     sections = ["update", *sections]
     exclude = ("training.estimators",) if name == "gnn" else ()
-    own = config.digest(*sections, exclude=exclude)
-    return combined_digest(_circuit_digest(config), own, config.training.target)
+    own = [config.digest(*sections, exclude=exclude), config.training.target]
+    if config.prior.is_active:
+        recording = Path(config.simulation.recording or directory / "recording.zarr")
+        own += [config.digest("prior"), content_digest(recording / ANNOTATIONS)]
+    return combined_digest(_circuit_digest(config), *own)
 
 
 def _clear(out: Path) -> None:

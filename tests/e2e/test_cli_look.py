@@ -19,6 +19,7 @@ OTHERS = (
     ("bench",),
     ("data", "inspect"),
     ("data", "convert"),
+    ("data", "annotate"),
 )
 
 

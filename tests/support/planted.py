@@ -36,6 +36,42 @@ def planted_circuit(
     column = np.where(np.arange(n) < 4, np.arange(n), -1)
     wiring = Wiring.from_edges(np.stack([pre, post]), n, column)
     weight = rng.normal(0.0, 0.6 / np.sqrt(in_degree), wiring.n_edges)
+    return _recorded(wiring, weight, n_frames, noise, rng, activation)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A circuit of cell types, and what is known of it: types and signs (N,), synapse counts (E,)."""
+
+    planted: Planted
+    cell_type: np.ndarray
+    sign: np.ndarray
+    n_synapses: np.ndarray
+
+
+def typed_circuit(
+    n: int = 40, n_types: int = 4, in_degree: int = 10, n_frames: int = 400, noise: float = 0.3, seed: int = 0
+) -> Typed:
+    """W = sign of the source's type x synapse count x strength of the pair of types; too few frames for its edges."""
+    rng = np.random.default_rng(seed)
+    post = np.repeat(np.arange(n), in_degree)
+    pre = np.concatenate([rng.choice(np.delete(np.arange(n), i), in_degree, replace=False) for i in range(n)])
+    column = np.where(np.arange(n) < 4, np.arange(n), -1)
+    wiring = Wiring.from_edges(np.stack([pre, post]), n, column)
+    cell_type = rng.permutation(np.arange(n) % n_types)
+    sign = np.where(cell_type % 2 == 0, 1, -1)
+    counts = rng.integers(1, 12, wiring.n_edges).astype(float)
+    strength = rng.uniform(0.01, 0.08, (n_types, n_types))
+    weight = sign[wiring.pre] * counts * strength[cell_type[wiring.pre], cell_type[wiring.post]]
+    return Typed(_recorded(wiring, weight, n_frames, noise, rng, None), cell_type, sign, counts)
+
+
+def _recorded(
+    wiring: Wiring, weight: np.ndarray, n_frames: int, noise: float, rng: np.random.Generator, activation
+) -> Planted:
+    """Gives the circuit time constants and rests, and simulates it."""
+    activation = activation or (lambda v: np.maximum(v, 0.0))
+    n, column = wiring.n_neurons, wiring.stimulus_column
     tau, v_rest = rng.uniform(0.05, 0.2, n), rng.normal(0.3, 0.2, n)
     matrix = np.zeros((n, n))
     matrix[wiring.post, wiring.pre] = weight

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 import zarr
 
+from lobula.cli.annotate import annotate_command
 from lobula.cli.convert import convert_command
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import EXIT_INPUT, say, session
@@ -24,6 +25,7 @@ data_app = typer.Typer(
     no_args_is_help=True,
 )
 data_app.command("convert")(convert_command)
+data_app.command("annotate")(annotate_command)
 DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="A .zarr store that lobula wrote, or .npz or .npy.")]
 
 

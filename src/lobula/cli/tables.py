@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lobula.cli.plan import Plan
+from lobula.metrics import rung_label
 from lobula.report.tables import duration, number
 
 PIPE_WIDTH = 120
@@ -34,7 +35,7 @@ def score_table(scores: dict[str, Any]) -> Table:
     table = Table(title=f"target: {scores.get('target', 'unknown')}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(rung_label(scores, name), justify="right")
     for label, path in _ROWS:
         values = [_at(scores[name], path) for name in columns]
         if any(value is not None for value in values):

@@ -12,6 +12,7 @@ from lobula.config.base import Section, param
 from lobula.config.connectome import ConnectomeConfig
 from lobula.config.messages import one_line
 from lobula.config.model import ModelConfig
+from lobula.config.prior import PriorConfig
 from lobula.config.recovery import RecoveryConfig
 from lobula.config.regression import RidgeConfig, SplineConfig
 from lobula.config.report import ReportConfig
@@ -44,6 +45,7 @@ class ExperimentConfig(Section):
     update: UpdateConfig = UpdateConfig()
     ridge: RidgeConfig = RidgeConfig()
     spline: SplineConfig = SplineConfig()
+    prior: PriorConfig = PriorConfig()
     recovery: RecoveryConfig = RecoveryConfig()
     scoring: ScoringConfig = ScoringConfig()
     report: ReportConfig = ReportConfig()

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from lobula.connectome.equation import Equation
+from lobula.data.annotations import Annotations
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import atomic_store, create_static, open_store
 from lobula.errors import ShapeError, StoreError
@@ -91,6 +92,17 @@ class Connectome:
         """
         rate = 1.0 / self.tau if self.equation is None else self.equation.gain[self.cell_type]
         return self.weight * rate[self.wiring.post]
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """What is published of such a circuit besides its graph: types, synapse counts, signs; nothing that is fitted.
+
+        A neuron whose outputs have both signs, or that has none, has sign 0.
+        """
+        pre, n = self.wiring.pre, self.n_neurons
+        excites, inhibits = (np.bincount(pre, s * self.sign > 0, n) > 0 for s in (1, -1))
+        sign = excites.astype(np.int64) - inhibits
+        return Annotations.checked(self.wiring, self.cell_type, self.n_syn, sign, self.cell_type_names)
 
     def relabel(self, perm: np.ndarray) -> "Connectome":
         """The same circuit with its neurons in another order.

@@ -1,5 +1,6 @@
 """Recordings, wiring, run directories: everything that an estimator may see."""
 
+from lobula.data.annotations import Annotations
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, Stage, combined_digest, content_digest, listing_digest
 from lobula.data.series import NeuronTimeSeries
@@ -10,6 +11,7 @@ from lobula.data.streams import Streams, streams
 from lobula.data.wiring import Wiring
 
 __all__ = [
+    "Annotations",
     "Block",
     "NeuronState",
     "NeuronTimeSeries",

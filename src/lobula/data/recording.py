@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from lobula.data.annotations import Annotations
 from lobula.data.fields import ArrayField, ChunkCache, ZarrField
 from lobula.data.layout import AFTER, check_layout
 from lobula.data.split import Block, Split, TargetKind, Trials
@@ -44,6 +46,7 @@ class Recording:
         static: Mapping[str, np.ndarray] | None = None,
         attributes: Mapping[str, object] | None = None,
         path: Path | None = None,
+        annotations: Annotations | None = None,
     ) -> None:
         self.wiring = wiring
         self.dt = dt
@@ -52,6 +55,7 @@ class Recording:
         self.attributes = dict(attributes or {})
         self.path = path
         self._splits = dict(splits)
+        self._annotations = annotations
 
     @classmethod
     def open(cls, path: str | Path, cache_bytes: int = CACHE_BYTES) -> "Recording":
@@ -102,6 +106,7 @@ class Recording:
         drift: np.ndarray | None = None,
         splits: tuple[float, float, float] = (0.8, 0.1, 0.1),
         column_positions: np.ndarray | None = None,
+        annotations: Annotations | None = None,
     ) -> "Recording":
         """Wrap arrays (or memory maps), cut into consecutive stretches of time.
 
@@ -113,6 +118,7 @@ class Recording:
             drift: (T, N) noise-free dv/dt, if it is known.
             splits: shares of train, validation and test.
             column_positions: (H, 2) positions of the stimulus columns.
+            annotations: cell types, synapse counts and signs, as far as they are known.
 
         Raises:
             ShapeError: if shapes do not fit, or a part with a share > 0 gets fewer than two frames.
@@ -129,7 +135,7 @@ class Recording:
             chunk = min(CHUNK_FRAMES, max(high - low, 1))
             fields = {f: ArrayField(a[low:high], f"{name}/{f}", low, chunk) for f, a in arrays.items()}
             parts[name] = Split(name, fields, high - low, high - low, float(dt))
-        return cls(wiring, float(dt), parts, column_positions)
+        return cls(wiring, float(dt), parts, column_positions, annotations=annotations)
 
     def __getitem__(self, split: str) -> Split:
         if split not in self._splits:
@@ -147,6 +153,17 @@ class Recording:
     def n_neurons(self) -> int:
         """Number of neurons N."""
         return self.wiring.n_neurons
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """What the experimenter knows besides the graph; read from the store when first asked for.
+
+        Raises:
+            StoreError: if they are damaged.
+        """
+        if self._annotations is not None or self.path is None:
+            return self._annotations or Annotations()
+        return Annotations.load(open_store(self.path, "recording"), self.wiring)
 
     @property
     def splits(self) -> tuple[str, ...]:

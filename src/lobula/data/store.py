@@ -6,6 +6,7 @@ Layout of ``recording.zarr``::
     wiring/               edge_index (or connected, one bit per pair), stimulus_column, neuron_ids
     static/               per-neuron arrays that an experimenter knows, for example u, v
     columns               (H, 2) positions of the stimulus columns
+    annotations/          what else an experimenter may know: cell_type, n_synapses, sign (`Annotations`); optional
     train|validation|test attributes n_frames_planned, n_frames_written;
                           arrays voltage (T, N), stimulus (T, H) and, if asked for, drift (T, N);
                           with attribute trial_frames: after (K, N), the voltage one step after each trial
@@ -24,6 +25,7 @@ from typing import Self
 import numpy as np
 import zarr
 
+from lobula.data.annotations import Annotations
 from lobula.data.atomic import disk_full_as_error
 from lobula.data.layout import AFTER, check_layout, field_width
 from lobula.data.wiring import Wiring
@@ -80,6 +82,7 @@ class RecordingWriter:
         *,
         static: Mapping[str, np.ndarray] | None = None,
         columns: np.ndarray | None = None,
+        annotations: Annotations | None = None,
         attributes: Mapping[str, object] | None = None,
         digest: str = "",
         chunk_frames: int = CHUNK_FRAMES,
@@ -95,6 +98,7 @@ class RecordingWriter:
             fields: dynamic fields; "stimulus" has one value per column of the wiring, or per neuron if it has none.
             static: per-neuron (N, ...) arrays that an experimenter knows.
             columns: (H, 2) positions of the stimulus columns.
+            annotations: cell types, synapse counts and signs, as far as they are known.
             attributes: anything else to keep that JSON can hold (seeds, recipe name).
             digest: digest of everything that decides the content; `create_or_resume` compares it.
             chunk_frames: frames per chunk.
@@ -112,6 +116,7 @@ class RecordingWriter:
                 create_static(group, name, values)
             if columns is not None:
                 create_static(root, "columns", np.asarray(columns))
+            (annotations or Annotations()).save(root)
             for split, planned in n_frames.items():
                 group = root.create_group(split, attributes={"n_frames_planned": int(planned), "n_frames_written": 0})
                 for field in fields:

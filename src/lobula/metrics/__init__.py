@@ -2,7 +2,17 @@
 
 from lobula.metrics.activity import ActivitySpectrum, activity_spectrum, expected_residual
 from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores
-from lobula.metrics.catalogue import CEILING, QUANTITIES, RUNGS, Direction, Quantity, has_collapsed, rungs_of, worse_by
+from lobula.metrics.catalogue import (
+    CEILING,
+    QUANTITIES,
+    RUNGS,
+    Direction,
+    Quantity,
+    has_collapsed,
+    rung_label,
+    rungs_of,
+    worse_by,
+)
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
 from lobula.metrics.confusion import confusion_counts
 from lobula.metrics.horizon import horizon_scores
@@ -38,6 +48,7 @@ __all__ = [
     "hungarian_accuracy",
     "line_fit",
     "pearson",
+    "rung_label",
     "rungs_of",
     "sign_accuracy",
     "spectral_radius",

@@ -75,6 +75,13 @@ def rungs_of(scores: Mapping[str, Any]) -> list[str]:
     return [name for name in (*RUNGS, CEILING) if isinstance(scores.get(name), Mapping)]
 
 
+def rung_label(scores: Mapping[str, Any], rung: str) -> str:
+    """A rung as tables name it, with the prior that it was fitted under: "ridge (Dale known, tied hard)"."""
+    own = scores.get(rung)
+    prior = own.get("prior") if isinstance(own, Mapping) else None
+    return f"{rung} ({prior})" if prior else rung
+
+
 def has_collapsed(scores: Mapping[str, Any], rung: str) -> bool:
     """Whether the rung's weights are lost: their fit R2 is missing, or below half of the ceiling's (of 1 without one).
 

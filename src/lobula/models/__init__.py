@@ -7,6 +7,7 @@ from lobula.models.graph_network import GraphNetwork
 from lobula.models.known_ode import KnownODE, KnownODEWithTanh
 from lobula.models.messages import learned_messages, message_function, pair_messages
 from lobula.models.pair_gnn import PairGNN
+from lobula.models.weights import shape_weights
 
 __all__ = [
     "AbstractDynamicsModel",
@@ -20,4 +21,5 @@ __all__ = [
     "message_function",
     "pair_messages",
     "registry",
+    "shape_weights",
 ]

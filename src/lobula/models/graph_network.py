@@ -12,6 +12,7 @@ from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.mlp import NodeMLP, PairMLP
+from lobula.models.weights import weight_parameters
 
 
 def initial_weight(config: ModelConfig, wiring: Wiring, streams: Streams) -> Tensor:
@@ -57,7 +58,7 @@ class GraphNetwork(AbstractDynamicsModel):
     def groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Both networks, embeddings and weights."""
         networks = {"g_phi": list(self.message_mlp.parameters()), "f_theta": list(self.update_mlp.parameters())}
-        return {**networks, "embedding": [self.embedding], "W": [self.weight]}
+        return {**networks, "embedding": [self.embedding], "W": weight_parameters(self)}
 
     @property
     def message_embedding(self) -> Tensor:

@@ -18,6 +18,7 @@ from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.graph_network import initial_weight
 from lobula.models.registry import register
+from lobula.models.weights import weight_parameters
 
 FIRST_TAU = 0.1  # s
 
@@ -47,7 +48,7 @@ class _KnownODE(AbstractDynamicsModel):
     def groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Time constants, rests and the tanh term are in the place of f_theta."""
         own = [self.log_tau, self.v_rest, *([self.coupling] if self.has_tanh else [])]
-        return {"f_theta": own, "W": [self.weight]}
+        return {"f_theta": own, "W": weight_parameters(self)}
 
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) relu of the voltage."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lobula.config.prior import PriorConfig
 from lobula.config.recovery import RecoveryConfig
 from lobula.config.update import UpdateConfig
 from lobula.data.estimates import DYNAMICS, Estimates
@@ -34,6 +35,7 @@ from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messages
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
+from lobula.regression.prior import solver_for
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
@@ -46,6 +48,7 @@ SHARED_POINTS = 4097
 WORSE = 0.02
 TABLE_POINTS = 1025
 PER_LEAK = UpdateConfig()
+NO_PRIOR = PriorConfig()
 
 
 def recover_circuit(
@@ -111,19 +114,23 @@ def recover_circuit(
     )
 
 
-def refit(recording: Recording, message: Messages, target: str, max_frames: int, update: UpdateConfig) -> LinearCircuit:
+def refit(
+    recording: Recording, message: Messages, target: str, max_frames: int, update: UpdateConfig, prior: PriorConfig
+) -> LinearCircuit:
     """Evidence ridge with learned messages.
 
     Raises:
         ConfigError: if messages depend on the target and the update is not linear.
     """
     frames, wiring = recording["train"], recording.wiring
+    solver = solver_for(prior, recording)
     if not isinstance(message, EdgeMessages):
         form = prepare(update.form, frames, wiring, target, update.n_knots)
-        return form.finish(fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own), message)
+        circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own, solver=solver)
+        return form.finish(circuit, message)
     if update.form != "linear":
         raise ConfigError(f"update.form: got {update.form} for messages that depend on the target, expected linear")
-    return fit_circuit(frames, wiring, message, target, max_frames)
+    return fit_circuit(frames, wiring, message, target, max_frames, solver=solver)
 
 
 def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
@@ -139,6 +146,7 @@ def recover_gnn(
     target: str,
     config: RecoveryConfig,
     update: UpdateConfig = PER_LEAK,
+    prior: PriorConfig = NO_PRIOR,
 ) -> Estimates:
     """Estimates from a trained network, by the read-out of the config.
 
@@ -152,11 +160,11 @@ def recover_gnn(
         )
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
-    notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": []}
+    notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": [], **prior_note(prior)}
     message = learned_messages(model, visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
-        circuit = refit(recording, message, target, config.max_frames, update)
+        circuit = refit(recording, message, target, config.max_frames, update, prior)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         if isinstance(message, EdgeMessages):
             return recover_pairs(recording, circuit, message, target, config, embedding, notes)
@@ -238,6 +246,11 @@ def own_voltage_notes(recording: Recording, predict: Predictor, target: str, not
         )
         logger.warning(warnings[-1])
     return {"curvature_share": left.share, "curvature_z": left.z, "warnings": warnings}
+
+
+def prior_note(prior: PriorConfig) -> dict[str, str]:
+    """What notes and scores say of a prior; nothing where there is none."""
+    return {"prior": prior.label} if prior.is_active else {}
 
 
 def shared_curve(model: GraphNetwork, recording: Recording) -> PiecewiseLinear | None:

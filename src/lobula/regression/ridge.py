@@ -9,6 +9,7 @@ away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Wi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -298,6 +299,12 @@ def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
     return ratios
 
 
+class Solver(Protocol):
+    """Gram matrices in, the circuit out: `solve`, or the same with a prior (`prior.WeightPrior`)."""
+
+    def __call__(self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit: ...
+
+
 def fit_circuit(
     frames: Frames,
     wiring: Wiring,
@@ -307,6 +314,7 @@ def fit_circuit(
     on_block: Callable[[int], None] | None = None,
     device: torch.device = CPU,
     own: OwnTerms = NO_TERMS,
+    solver: Solver = solve,
 ) -> LinearCircuit:
     """Evidence ridge on a recording, given the message function.
 
@@ -319,5 +327,6 @@ def fit_circuit(
         on_block: called with the number of frames done.
         device: where the Gram matrices are computed; they are solved on the CPU.
         own: terms of every neuron's own voltage.
+        solver: what solves them.
     """
-    return solve(accumulate(frames, wiring, message, target, max_frames, on_block, device, own), wiring)
+    return solver(accumulate(frames, wiring, message, target, max_frames, on_block, device, own), wiring)

@@ -46,7 +46,7 @@ from lobula.regression.gram import (
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
-from lobula.regression.ridge import LinearCircuit, solve
+from lobula.regression.ridge import LinearCircuit, Solver, solve
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def fit_spline(
     own: OwnTerms = NO_TERMS,
     start: Literal["identity", "best"] = "identity",
     basis: Literal["linear", "cubic"] = "linear",
+    solver: Solver = solve,
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -108,11 +109,12 @@ def fit_spline(
         own: terms of every neuron's own voltage.
         start: the curve to start from: v, or the best of `FIRST_CURVES`.
         basis: linear between knots, or cubic: closer to functions without a kink.
+        solver: what solves for the circuit.
     """
     sample, part = voltage_sample(frames, target), some_targets(wiring, curve_neurons)
 
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
-        return solve(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
+        return solver(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
 
     def stepped(curve: Curve, circuit: LinearCircuit) -> Curve:
         step = curve_step(frames, part, curve, circuit, target, curve_frames, monotone, own)
@@ -125,7 +127,7 @@ def fit_spline(
     curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
     curve, history = improved(curve, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
-    circuit = solve(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
+    circuit = solver(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
     low, high = np.quantile(sample, [0.001, 0.999])
     return SplineFit(circuit, curve.as_linear(), (float(low), float(high)), history)
 
@@ -160,9 +162,8 @@ def improved(
     for round_ in range(n_rounds):
         circuit = solved(curve, FLOORS[level])
         score = misfit(circuit, fed)
-        history.append(
-            {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
-        )
+        row = {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
+        history.append(row)
         on_round(round_, score)
         if score > best_score + tolerance:
             if step <= SHORTEST:

@@ -33,7 +33,7 @@ def weight_section(inputs: ReportInputs) -> Section | None:
             identifiable=_identifiable(estimates),
             max_points=inputs.config.report.max_points,
         )
-        caption = f"Recovered against true weights, {name}."
+        caption = f"Recovered against true weights, {inputs.label(name)}."
         exhibits.append(Exhibit(f"weights_{name}", caption, draw))
     if inputs.headline in inputs.estimates:
         exhibits.append(_pairs_exhibit(inputs, inputs.headline))
@@ -64,7 +64,7 @@ def neuron_section(inputs: ReportInputs) -> Section | None:
                 scores=corner_scores(inputs, name, column),
                 max_points=inputs.config.report.max_points,
             )
-            caption = f"Recovered against true {title}, {name}."
+            caption = f"Recovered against true {title}, {inputs.label(name)}."
             first = name == next(iter(inputs.estimates))
             exhibits.append(Exhibit(f"{column}_{name}", caption, draw, starts_row=first))
     text = "How fast every neuron follows its input, and the voltage that it returns to. One point per neuron."

@@ -10,7 +10,7 @@ from typing import Any
 from lobula.config import ExperimentConfig
 from lobula.data.run_dir import MANIFEST, RunDir
 from lobula.errors import ConfigError, MissingInputError, StoreError
-from lobula.metrics import CEILING, QUANTITIES, RUNGS, Difference, Direction, difference, rungs_of, worse_by
+from lobula.metrics import CEILING, QUANTITIES, RUNGS, Difference, Direction, difference, rung_label, rungs_of, worse_by
 from lobula.report.reference import SEED_FIELDS
 from lobula.report.seed_table import digits, markdown_table
 
@@ -64,6 +64,10 @@ class Group:
         """What was fitted: "observed" or "drift"."""
         return self.config.training.target
 
+    def label(self, rung: str) -> str:
+        """The rung as tables name it, with its prior."""
+        return rung_label(next(iter(self.members.values())).scores, rung)
+
     @property
     def rungs(self) -> list[str]:
         """Rungs that any member has, the ceiling last."""
@@ -78,6 +82,7 @@ class ScoreRow:
     Attributes:
         run: the other group.
         rung: rung of both.
+        shown: the same as tables name it, with the priors of both where they differ.
         quantity: name of the figure.
         label: as tables show it.
         better: direction.
@@ -86,6 +91,7 @@ class ScoreRow:
 
     run: str
     rung: str
+    shown: str
     quantity: str
     label: str
     better: Direction
@@ -105,7 +111,7 @@ class ScoreRow:
         interval = "–" if d.low is None or d.high is None else f"{d.low:+.4f} to {d.high:+.4f}"
         n = str(d.n[0]) if d.n[0] == d.n[1] else f"{d.n[0]}, {d.n[1]}"
         figures = (digits(d.first), digits(d.second), f"{d.mean:+.4f}")
-        return (self.run, self.rung, self.label, *figures, interval, n, self.judgement)
+        return (self.run, self.shown, self.label, *figures, interval, n, self.judgement)
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,7 @@ def score_rows(first: Group, other: Group) -> list[ScoreRow]:
     """Differences of every figure that both groups have."""
     rows = []
     for rung in [name for name in other.rungs if name in first.rungs]:
+        shown = " → ".join(dict.fromkeys(group.label(rung) for group in (first, other)))
         for quantity in QUANTITIES:
             pair = []
             for group in (first, other):
@@ -229,7 +236,9 @@ def score_rows(first: Group, other: Group) -> list[ScoreRow]:
                 pair.append({seed: value for seed, value in values.items() if value is not None})
             found = difference(*pair)
             if found is not None:
-                rows.append(ScoreRow(str(other.path), rung, quantity.name, quantity.label, quantity.better, found))
+                rows.append(
+                    ScoreRow(str(other.path), rung, shown, quantity.name, quantity.label, quantity.better, found)
+                )
     return rows
 
 

@@ -16,6 +16,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
+from lobula.metrics import rung_label
 from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
 
@@ -83,6 +84,16 @@ class ReportInputs:
             return (-np.inf if weights is None else weights, -np.inf if error is None else -error)
 
         return max(reversed(self.rungs), key=merit) if self.rungs else None
+
+    def label(self, name: str) -> str:
+        """A rung as tables name it, with the prior that it was fitted under."""
+        noted = {rung: estimates.notes for rung, estimates in self.estimates.items()}
+        return rung_label(noted | self.scores, name)
+
+    @property
+    def knows_types(self) -> bool:
+        """Whether the estimators were told the cell types."""
+        return self.config.prior.tied != "none"
 
     def score(self, *path: str) -> float | None:
         """A number of `scores.json`, for example ("gnn", "W", "r2"); None if it is not there or not finite."""

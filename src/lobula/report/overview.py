@@ -45,6 +45,8 @@ def score_section(inputs: ReportInputs) -> Section | None:
         f"✓ within {NEAR_CEILING:g} of the ceiling. Target {inputs.target}; one seed: simulation {simulation.seed}, "
         f"training {training.seed}."
     )
+    if inputs.config.prior.is_active:
+        note += f" Prior: {inputs.config.prior.label}; the ceiling has none, so it can be exceeded."
     return Section("scores", "Scores", _SCORES_TEXT, [], [table], note)
 
 

@@ -124,7 +124,7 @@ def image(picture: Picture) -> str:
 
 def _table_part(rows: Sequence[Row], columns: Sequence[str]) -> str:
     title = rows[0].label if not rows[0].cells else ""
-    head = "".join(f'<th scope="col" class="{escape(name)}">{escape(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col" class="{escape(name.split()[0])}">{escape(name)}</th>' for name in columns)
     body = []
     for row in rows:
         if row.cells:

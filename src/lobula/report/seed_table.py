@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lobula.data.atomic import atomic_write_json, atomic_write_text
-from lobula.metrics import QUANTITIES, RUNGS, Quantity, Spread, has_collapsed, rungs_of, spread
+from lobula.metrics import QUANTITIES, RUNGS, Quantity, Spread, has_collapsed, rung_label, rungs_of, spread
 
 JSON_NAME, MARKDOWN_NAME = "seeds.json", "seeds.md"
 HEADINGS = ("quantity", "rung", "n", "mean", "sd", "CV", "median", "worst")
@@ -37,6 +37,10 @@ class SeedScores:
         found = {name for scores in self.scores.values() for name in rungs_of(scores)}
         return [name for name in (*RUNGS, "ceiling") if name in found]
 
+    def label(self, rung: str) -> str:
+        """The rung as tables name it, with its prior."""
+        return rung_label(next(iter(self.scores.values()), {}), rung)
+
     def values(self, quantity: Quantity, rung: str) -> dict[int, float]:
         """The figure by seed; seeds that do not have it are left out."""
         found = {seed: quantity.of(scores.get(rung) or {}) for seed, scores in self.scores.items()}
@@ -62,14 +66,14 @@ class SeedScores:
                 over = self.spread(quantity, rung)
                 if over is not None:
                     figures = (over.mean, over.sd, over.cv, over.median, over.worst)
-                    found.append((quantity.label, rung, str(over.n), *map(digits, figures)))
+                    found.append((quantity.label, self.label(rung), str(over.n), *map(digits, figures)))
         return found
 
     def header(self) -> list[str]:
         """Sentences above the table."""
         n = len(self.scores) + len(self.failed)
         seeds = ", ".join(str(seed) for seed in sorted([*self.scores, *self.failed]))
-        lost = ", ".join(f"{rung} {count} of {n}" for rung, count in self.collapses().items())
+        lost = ", ".join(f"{self.label(rung)} {count} of {n}" for rung, count in self.collapses().items())
         said = [f"{self.name}, target {self.target}, seeds {seeds}."]
         said.append(f"Collapsed: {lost or 'none to count'} ({COLLAPSE_RULE}).")
         said += [f"Seed {seed} failed: {reason}" for seed, reason in self.failed.items()]

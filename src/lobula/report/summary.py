@@ -138,12 +138,13 @@ def _lead(inputs: ReportInputs, name: str) -> str:
         and assumed == (truth.dynamics.activation, truth.dynamics.activation_scale)
     )
     aside = ", which was given the true message function" if told else ""
+    label = inputs.label(name)
     others = {other: inputs.score(other, "W", "fit_r2") for other in inputs.rungs if other != name}
     if not others:
-        return f"The estimator is {name}{aside}."
-    reached = [f"{other} {number(value)}" for other, value in others.items() if value is not None]
+        return f"The estimator is {label}{aside}."
+    reached = [f"{inputs.label(other)} {number(value)}" for other, value in others.items() if value is not None]
     also = f" (fit R² of the weights of the others: {_listed(reached)})" if reached else ""
-    return f"The estimator closest to the truth is {name}{aside}{also}."
+    return f"The estimator closest to the truth is {label}{aside}{also}."
 
 
 def _listed(parts: list[str]) -> str:
@@ -155,7 +156,8 @@ def _types(inputs: ReportInputs, name: str) -> str:
     if accuracy is None:
         return ""
     beside = "" if chance is None else f" (by chance {chance:.0%})"
-    return f"Clustering what it recovered puts {accuracy:.0%} of the neurons into the right cell type{beside}."
+    told = " The weights were tied by cell type, so this is no discovery." if inputs.knows_types else ""
+    return f"Clustering what it recovered puts {accuracy:.0%} of the neurons into the right cell type{beside}.{told}"
 
 
 def _clip(value: float | None) -> float | None:

@@ -89,6 +89,7 @@ class Table:
 def score_table(inputs: ReportInputs) -> Table | None:
     """Recovery scores: one column per rung and one for the ceiling; None if the run has no such scores."""
     columns = [name for name in [*inputs.rungs, "ceiling"] if any(_part(inputs, name, part) for part in _PARTS)]
+    labels = {name: inputs.label(name) for name in columns}
     rows: list[Row] = []
     values = []
     for part, title in _PARTS.items():
@@ -100,8 +101,9 @@ def score_table(inputs: ReportInputs) -> Table | None:
         for key in shown:
             cells = tuple(_score_cell(key, tables[name], tables.get("ceiling", {}), name) for name in columns)
             rows.append(Row(*_MEASURES[key], cells))
-            values.append({"quantity": part, "measure": key} | {name: tables[name].get(key) for name in columns})
-    return Table("scores", tuple(columns), tuple(rows), pd.DataFrame(values)) if rows else None
+            found = {labels[name]: tables[name].get(key) for name in columns}
+            values.append({"quantity": part, "measure": key} | found)
+    return Table("scores", tuple(labels.values()), tuple(rows), pd.DataFrame(values)) if rows else None
 
 
 def prediction_table(inputs: ReportInputs) -> Table | None:
@@ -149,7 +151,8 @@ def _score_cell(key: str, table: dict[str, Any], ceiling: dict[str, Any], name: 
 
 
 def _by_rung(inputs: ReportInputs, part: str, labels: dict[str, tuple[str, str]]) -> Table | None:
-    tables = {name: _flat(inputs.part(name, part)) for name in inputs.rungs if inputs.part(name, part)}
+    names = [name for name in inputs.rungs if inputs.part(name, part)]
+    tables = {inputs.label(name): _flat(inputs.part(name, part)) for name in names}
     found = dict.fromkeys(key for table in tables.values() for key in table)
     keys = [key for key in labels if key in found] + [key for key in found if key not in labels and " " not in key]
     rows, values = [], []

@@ -37,7 +37,10 @@ def type_section(inputs: ReportInputs) -> Section | None:
         exhibits.append(Exhibit(f"type_plane_{best}", caption, draw, "half"))
         exhibits += [*cluster_exhibits(inputs, best), *[e for e in [error_exhibit(inputs, best)] if e is not None]]
     tables = [table for table in [type_table(inputs)] if table is not None]
-    text = "Neurons of one type should end up together, although no estimator was told the types."
+    told = (
+        "; the estimators were told the types" if inputs.knows_types else ", although no estimator was told the types"
+    )
+    text = f"Neurons of one type should end up together{told}."
     return Section("cell-types", "Cell types", text, exhibits, tables) if exhibits or tables else None
 
 

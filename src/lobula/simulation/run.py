@@ -291,6 +291,7 @@ def _open_stores(simulator: Simulator, root: Path, resume: bool) -> tuple[Record
     options: dict[str, Any] = {
         "static": {"u": connectome.u, "v": connectome.v} if connectome.equation is None else {},
         "columns": connectome.column_positions if connectome.n_columns else None,
+        "annotations": connectome.annotations,
         "attributes": attributes,
         "digest": digest,
         "chunk_frames": simulator.chunk_frames,

@@ -10,7 +10,7 @@ from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.messages import learned_messages
 from lobula.regression.edge_messages import Messages
-from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.ridge import LinearCircuit, Solver, fit_circuit, solve
 from lobula.regression.spline import misfit, some_targets
 from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
@@ -32,6 +32,7 @@ def alternate(
     n_frames: int,
     visited: tuple[np.ndarray, np.ndarray],
     device: torch.device,
+    solver: Solver = solve,
 ) -> LinearCircuit:
     """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
@@ -46,6 +47,7 @@ def alternate(
         n_frames: frames of the last refit.
         visited: lowest and highest voltage of every neuron.
         device: where the Gram matrices of the refits are computed.
+        solver: what solves for the circuit.
     """
     part = some_targets(wiring, EQUATIONS)
     fed = np.flatnonzero(part.in_degree > 0)
@@ -53,7 +55,7 @@ def alternate(
     def message() -> Messages:
         return learned_messages(model, visited)
 
-    circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device)
+    circuit = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device, solver=solver)
     score = misfit(circuit, fed)
     few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
     spread = message_spread(model, few)
@@ -63,7 +65,7 @@ def alternate(
         for length in (1.0, 0.3, 0.1):
             set_last_layer(model, before + length * step)
             rescale_last_layer(model, spread, few)
-            trial = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device)
+            trial = fit_circuit(split, part, message(), target, TRIAL_FRAMES, device=device, solver=solver)
             gain = score - misfit(trial, fed)
             if gain > 0:
                 circuit, score = trial, score - gain
@@ -72,4 +74,4 @@ def alternate(
         logger.debug("last layer, step %d: misfit %.5f", number, score)
         if gain < LEAST_GAIN:
             break
-    return fit_circuit(split, wiring, message(), target, n_frames, device=device)
+    return fit_circuit(split, wiring, message(), target, n_frames, device=device, solver=solver)

@@ -11,7 +11,7 @@ from lobula.config.experiment import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.errors import MissingInputError, StoreError
 from lobula.kernels import get_activation
-from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
+from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
 from lobula.regression.update_form import prepare
 from lobula.training.distributed import process_device
 
@@ -24,8 +24,8 @@ def train_ridge(
     frames, target = recording["train"], config.training.target
     device = process_device(config.training.device)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
-    most = config.ridge.max_frames
-    circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own)
+    most, solver = config.ridge.max_frames, solver_for(config.prior, recording)
+    circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own, solver)
     circuit = form.finish(circuit, message)
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
@@ -56,6 +56,7 @@ def train_spline(
         own=form.own,
         start=settings.start,
         basis=settings.basis,
+        solver=solver_for(config.prior, recording),
     )
     fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
     out.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,10 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, DivergedError
-from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, learned_messages, registry
+from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, learned_messages, registry, shape_weights
 from lobula.regression.held_out import circuit_predictor, held_out_errors
+from lobula.regression.prior import WeightPrior, solver_for
+from lobula.regression.ridge import Solver
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 from lobula.training.alternate import alternate
@@ -67,7 +69,10 @@ def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Sc
 def new_model(recording: Recording, config: ExperimentConfig) -> GraphNetwork:
     """An untrained model for this recording."""
     scales, _, _ = recording_scales(recording, config)
-    return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
+    model = registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
+    if config.prior.is_active:
+        shape_weights(model, WeightPrior.of(config.prior, recording))
+    return model
 
 
 def new_penalties(recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel) -> Penalties:
@@ -172,6 +177,7 @@ class _Trainer:
         self.device: torch.device = loss_weight.device
         self.out: Path = out
         self.probe, self.progress = probe, progress
+        self.solver: Solver = solver_for(config.prior, recording)
         self.team: Team = team
         n_frames = recording["train"].n_frames
         self.phases = plan(self.settings, n_frames, model.learns_messages)
@@ -368,7 +374,7 @@ class _Trainer:
         visited = visited_range(recording["train"])
         steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
         frames = recording["train"], recording.wiring, target
-        circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device)
+        circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device, self.solver)
         message = learned_messages(self.model, visited)
         predict = circuit_predictor(circuit, message, recording.wiring)
         errors = held_out_errors(predict, recording["validation"], recording.wiring, target)
