@@ -29,14 +29,13 @@ def planted_circuit(
 
     Messages are activation(v_source), or pair(v_source, v_target).
     """
-    activation = activation or (lambda v: np.maximum(v, 0.0))
     rng = np.random.default_rng(seed)
     post = np.repeat(np.arange(n), in_degree)
     pre = np.concatenate([rng.choice(np.delete(np.arange(n), i), in_degree, replace=False) for i in range(n)])
     column = np.where(np.arange(n) < 4, np.arange(n), -1)
     wiring = Wiring.from_edges(np.stack([pre, post]), n, column)
     weight = rng.normal(0.0, 0.6 / np.sqrt(in_degree), wiring.n_edges)
-    return _recorded(wiring, weight, n_frames, noise, rng, activation)
+    return _recorded(wiring, weight, n_frames, noise, rng, activation, pair)
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,17 @@ def typed_circuit(
     counts = rng.integers(1, 12, wiring.n_edges).astype(float)
     strength = rng.uniform(0.01, 0.08, (n_types, n_types))
     weight = sign[wiring.pre] * counts * strength[cell_type[wiring.pre], cell_type[wiring.post]]
-    return Typed(_recorded(wiring, weight, n_frames, noise, rng, None), cell_type, sign, counts)
+    return Typed(_recorded(wiring, weight, n_frames, noise, rng), cell_type, sign, counts)
 
 
 def _recorded(
-    wiring: Wiring, weight: np.ndarray, n_frames: int, noise: float, rng: np.random.Generator, activation
+    wiring: Wiring,
+    weight: np.ndarray,
+    n_frames: int,
+    noise: float,
+    rng: np.random.Generator,
+    activation=None,
+    pair=None,
 ) -> Planted:
     """Gives the circuit time constants and rests, and simulates it."""
     activation = activation or (lambda v: np.maximum(v, 0.0))

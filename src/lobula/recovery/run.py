@@ -89,8 +89,7 @@ def recover_circuit(
     gauge = gauge_of(voltage, message, is_shared, method == "gnn", update)
     if weight is None:
         weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
-    if v_rest is None:
-        v_rest = rest_with_gauge(circuit, wiring, gauge)
+    v_rest = rest_with_gauge(circuit, wiring, gauge) if v_rest is None else v_rest
     if curve is None and is_shared:
         curve = shared_table(message, voltage)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
