@@ -56,6 +56,13 @@ def test_recordings_of_the_guide_can_be_written_and_read(tmp_path, monkeypatch):
     np.testing.assert_allclose(train.target(), (np.diff(trials, axis=1) / 0.02).reshape(-1, n), rtol=1e-4, atol=1e-4)
 
 
+def test_network_of_the_guide_is_active(capsys):
+    names: dict = {}
+    exec(compile(blocks(REPOSITORY / "docs" / "signal.md", "python")[0], "signal.md", "exec"), names)  # our own words
+    assert capsys.readouterr().out.startswith("N2 ")
+    assert names["voltage"].std() > 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

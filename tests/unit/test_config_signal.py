@@ -17,7 +17,7 @@ def test_recipes_describe_networks(name):
     settings = config.signal
     equation = make_equation(settings.model, settings.parameters, settings.activation, settings.message_functions)
     assert equation.n_types == 4
-    assert config.signal.n_neurons == (120 if name == "signal-small" else 1_000)
+    assert config.signal.n_neurons == (200 if name == "signal-small" else 1_000)
 
 
 def test_published_network():

@@ -7,7 +7,7 @@ from tests.support.signal import right_hand_side
 
 import lobula
 from lobula.errors import ConfigError
-from lobula.simulation import SIGNAL_MODELS, SignalCircuit
+from lobula.simulation import SIGNAL_MODELS, SignalCircuit, steady_state
 
 NOTHING = np.zeros(0, dtype=np.float32)
 # no two types alike in any parameter, and none at a value that hides a term
@@ -169,3 +169,5 @@ def test_integrate_takes_no_settings_of_the_graded_circuit():
         lobula.integrate(network("N2"), 5, activation="tanh")
     with pytest.raises(ConfigError, match="a graded circuit, expected a signal network"):
         SignalCircuit(lobula.optic_lobe(0))
+    with pytest.raises(ConfigError, match="a signal network, expected a graded circuit"):
+        steady_state(network("N2"))

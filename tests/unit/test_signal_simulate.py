@@ -199,6 +199,11 @@ def test_killed_process_resumes(tmp_path):
     assert_same(run(tmp_path / "cut", **settings), run(tmp_path / "whole", **settings))
 
 
+def test_chunk_size_does_not_matter_without_noise(tmp_path):
+    settings = {"simulation__process_noise": 0.0, "signal__model": "N7"}
+    assert_same(run(tmp_path / "a", 40, **settings), run(tmp_path / "b", 37, **settings))
+
+
 def test_another_network_starts_over(tmp_path):
     run(tmp_path)
     assert_same(run(tmp_path, signal__fill=0.5), run(tmp_path / "fresh", signal__fill=0.5))
@@ -280,7 +285,7 @@ def test_drives_that_do_not_fit(tmp_path, settings, message):
 
 def test_a_network_that_blows_up_is_reported(tmp_path):
     with pytest.raises(LobulaError, match="blew up"):
-        run(tmp_path, signal__activation="relu", signal__connectivity="uniform", simulation__dt=1.0)
+        run(tmp_path, signal__activation="relu", signal__connectivity="uniform", simulation__dt=1.0, signal__burn_in=99)
 
 
 def oracle() -> tuple[lobula.Connectome, Products]:

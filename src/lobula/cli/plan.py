@@ -10,7 +10,7 @@ import numpy as np
 
 from lobula.config import ExperimentConfig
 from lobula.data import Recording, Wiring
-from lobula.data.layout import recording_bytes
+from lobula.data.layout import field_width, recording_bytes
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.simulation.preparation import prepare
 
@@ -84,16 +84,19 @@ def make_plan(config: ExperimentConfig, out: Path, stages: Sequence[str]) -> Pla
     if settings.recording is not None:
         recording = Recording.open(settings.recording)
         wiring, n_frames = recording.wiring, {name: recording[name].n_frames for name in recording.splits}
+        width = wiring.n_columns
         stages = [name for name in stages if name != "simulate"]
     else:
-        wiring = prepare(config).connectome.wiring
+        preparation = prepare(config)
+        wiring = preparation.connectome.wiring
+        width = field_width("stimulus", wiring) if preparation.has_stimulus else 0
         n_frames = {
             "train": settings.n_frames,
             "validation": settings.n_frames_validation,
             "test": settings.n_frames_test,
         }
     total = sum(n_frames.values())
-    disk = recording_bytes(total, wiring.n_neurons, wiring.n_columns, settings.record_drift)
+    disk = recording_bytes(total, wiring.n_neurons, width, settings.record_drift)
     folder = next(place for place in (out, *out.resolve().parents) if place.is_dir())
     times = _seconds(config, wiring, n_frames)
     return Plan(

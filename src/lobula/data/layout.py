@@ -44,5 +44,5 @@ def check_layout(path: Path, root: zarr.Group) -> None:
 
 
 def recording_bytes(n_frames: int, n_neurons: int, n_columns: int, with_drift: bool = False) -> int:
-    """Upper bound of a recording's size on disk [bytes], uncompressed float32."""
+    """Upper bound of a recording's size on disk [bytes], uncompressed float32; columns of the stimulus, 0 for none."""
     return 4 * n_frames * (n_neurons * (2 if with_drift else 1) + n_columns)

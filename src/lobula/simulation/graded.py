@@ -132,7 +132,7 @@ class GradedCircuit:
         dynamics: message function and variant.
 
     Raises:
-        ConfigError: if dt is not positive.
+        ConfigError: if dt is not positive, or the circuit is a signal network.
     """
 
     one_thread = False
@@ -140,6 +140,8 @@ class GradedCircuit:
     def __init__(self, connectome: Connectome, dt: float = 0.02, dynamics: Dynamics | None = None) -> None:
         if not np.isfinite(dt) or dt <= 0:
             raise ConfigError(f"simulation.dt: got {dt!r}, expected seconds > 0")
+        if connectome.equation is not None:
+            raise ConfigError("connectome: a signal network, expected a graded circuit; see lobula.integrate")
         self.dynamics = dynamics if dynamics is not None else Dynamics()
         self.dt = float(dt)
         self.n_neurons = self.n_states = connectome.n_neurons

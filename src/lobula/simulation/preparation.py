@@ -132,7 +132,7 @@ class SignalPreparation:
         state = self.circuit.full_state(voltage.astype(np.float32), frame_numbers)
         kicks = [self._streams.generator("burn-in", split, frame) for frame in first_frames]
         nothing, sigma = np.zeros((len(state), 0), dtype=np.float32), np.float32(simulation.process_noise)
-        with one_thread():
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # the first block reports it
             for _ in range(settings.burn_in):
                 state = self.circuit.step(state, nothing)
                 if sigma > 0:
