@@ -35,10 +35,6 @@ def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Fi
     """One of every family."""
     time, names, types = np.arange(20) * 0.02, ["L1", "Mi1", "T4a"], np.repeat([0, 1, 2], 10)
     voltage, wave = np.linspace(-1, 2, 30), rng.standard_normal((20, 3))
-    metrics = pd.DataFrame(
-        {"iteration": [1, 2, 3, 4], "phase": ["joint"] * 2 + ["round 1"] * 2, "loss": [4.0, 3, 2, 1]}
-    )
-    metrics["connectivity_r2"], metrics["g_phi_norm"] = [0.1, 0.5, np.nan, 0.9], [1e-2, 1e-3, np.nan, np.nan]
     curves = {"ridge": (voltage, np.maximum(voltage, 0)), "gnn": (voltage, rng.random((30, 5)))}
     eye = [
         Sheet("stimulus", HEXAGON, rng.random((6, 7))),
@@ -53,8 +49,6 @@ def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Fi
         "updates": figures.update_curves(voltage, rng.random((30, 5)), style, tau=np.arange(5) * 0.1),
         "traces": figures.rollout_traces(time, wave, {"ridge": wave + 1}, names, style),
         "error": figures.rollout_error(time, {"ridge": np.sqrt(time)}, style),
-        "losses": figures.loss_terms(metrics, style),
-        "trajectories": figures.r2_trajectories(metrics, style, final={"connectivity_r2": 0.95, "tau_r2": None}),
         "eye": figures.hexagonal_eye(time[:6], eye, style),
         "pairs": figures.weights_by_type(*edges, weights, names, style),
         "identifiable": figures.identifiability_map(*edges, weights["true"] > 0, names, style),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -15,6 +16,8 @@ from PIL import Image
 import lobula.figures as figures
 from lobula.figures import DARK, LIGHT, ByType, FigureStyle, Movie, Pair, Sheet
 from lobula.figures.panels import block_ticks
+from lobula.figures.training import SCORES
+from lobula.metrics import curves_over_seeds
 from lobula.report import plane
 
 STYLES = [LIGHT, DARK]
@@ -67,7 +70,9 @@ def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Fi
         "slopes": figures.slopes_by_type(each, NAMES, style, estimator="gnn"),
         "summary": figures.training_summary(METRICS, pairs, voltage[:2].T, KIND, NAMES, style, labels=labels),
         "losses": figures.loss_terms(METRICS, style),
-        "trajectories": figures.r2_trajectories(METRICS, style, final={"connectivity_r2": 0.95}),
+        "phases": figures.training_in_phases(
+            {"gnn": curves_over_seeds([METRICS], SCORES)}, style, final={"gnn": {"connectivity_r2": 0.95}}
+        ),
     }
 
 
@@ -105,8 +110,8 @@ def test_tables_hold_what_is_drawn(rng: np.random.Generator) -> None:
     assert set(tables["clusters"]["cluster"]) == {"", "L1", "Mi1"}
     assert tables["raw_density"].query("panel == 'raw'")["count"].sum() > 190
     assert len(tables["raw"].query("panel == 'raw'")) == 200
-    assert tables["trajectories"]["phase"].iloc[-1] == "read-out"
-    assert tables["trajectories"]["connectivity_r2"].iloc[-1] == 0.95
+    assert tables["phases"]["phase"].tolist() == ["joint", "joint", "round 1", "read-out"]
+    assert tables["phases"]["median"].tolist() == [0.1, 0.5, 0.9, 0.95]
     assert {"iteration", "loss", "prediction", "validation", "g_phi_norm"} <= set(tables["losses"])
     assert {"embedding", "weights", "loss: held-out error"} <= set(tables["summary"]["panel"])
 
@@ -130,7 +135,26 @@ def test_training_without_scores_or_penalties_still_draws() -> None:
     figure, table = figures.loss_terms(plain, LIGHT)
     assert len(figure.axes) == 1
     assert len(table) == 2
-    figures.r2_trajectories(plain, LIGHT)
+
+
+def test_training_in_phases_shows_median_range_and_the_phases_of_the_first_training() -> None:
+    steps = np.arange(1, 6)
+    runs = [
+        pd.DataFrame({"iteration": steps, "phase": ["joint"] * 3 + ["V_rest"] * 2, "vrest_r2": k * steps / 15})
+        for k in (1, 2, 3)
+    ]
+    one = pd.DataFrame({"iteration": steps, "phase": "joint", "vrest_r2": steps / 10, "tau_r2": 0.5})
+    curves = {"two": curves_over_seeds(runs, SCORES), "one": curves_over_seeds([one], SCORES)}
+    figure, table = figures.training_in_phases(curves, LIGHT)
+    rest, tau = figure.axes
+    assert [line.get_ydata().tolist() for line in rest.lines[:2]] == [(2 * steps / 15).tolist(), (steps / 10).tolist()]
+    bands = [shape for shape in rest.collections if isinstance(shape, PolyCollection)]
+    assert len(bands) == 1  # a single run has no range
+    assert bands[0].get_paths()[0].get_extents().bounds == pytest.approx((1, 1 / 15, 4, 14 / 15))
+    assert {text.get_text() for text in rest.texts} == {"joint", "V_rest"}
+    assert [patch.get_x() for patch in rest.patches] == [3]  # the second phase is shaded
+    assert len(tau.lines) == 2  # only "one" has it, and the line at 1
+    assert table.query("training == 'two'")["n"].tolist() == [3] * 5
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)

@@ -15,7 +15,7 @@ from lobula.figures.speed import cost_curves
 from lobula.figures.style import DARK, LIGHT, FigureStyle
 from lobula.figures.summary import Pair, training_summary
 from lobula.figures.traces import rollout_error, rollout_traces
-from lobula.figures.training import loss_terms, r2_trajectories
+from lobula.figures.training import loss_terms, training_in_phases
 from lobula.figures.type_errors import ByType, type_errors
 from lobula.figures.type_pairs import identifiability_map, resolution_histogram, weights_by_type
 
@@ -40,7 +40,6 @@ __all__ = [
     "loss_terms",
     "message_curves",
     "principal_plane",
-    "r2_trajectories",
     "raw_and_corrected",
     "recovery_scatter",
     "residual_spread",
@@ -49,6 +48,7 @@ __all__ = [
     "rollout_traces",
     "singular_alignment",
     "slopes_by_type",
+    "training_in_phases",
     "training_summary",
     "type_errors",
     "types_in_plane",

@@ -6,7 +6,7 @@ from lobula.metrics.catalogue import CEILING, QUANTITIES, RUNGS, Direction, Quan
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
 from lobula.metrics.confusion import confusion_counts
 from lobula.metrics.horizon import horizon_scores
-from lobula.metrics.over_seeds import Difference, Spread, difference, spread
+from lobula.metrics.over_seeds import Difference, Spread, curves_over_seeds, difference, spread
 from lobula.metrics.prediction import explained, pearson, summary
 from lobula.metrics.recovery import compare, compare_weights, line_fit, sign_accuracy
 from lobula.metrics.spectrum import Spectrum, alignment, subspace_alignment, weight_spectrum
@@ -29,6 +29,7 @@ __all__ = [
     "compare_sizes",
     "compare_weights",
     "confusion_counts",
+    "curves_over_seeds",
     "dale_scores",
     "difference",
     "expected_residual",
