@@ -1,6 +1,7 @@
 """Figures: arrays and a style in, a figure and the table of what it shows out. They draw, they never compute scores."""
 
 from lobula.figures.activity import activity_ranks, kinograph
+from lobula.figures.adaptive import compact_svg, darken_bitmaps, has_bitmaps
 from lobula.figures.cell_types import clusters_in_plane, principal_plane, types_in_plane
 from lobula.figures.confusion import confusion_matrix
 from lobula.figures.connectivity import connectivity_matrix
@@ -29,10 +30,13 @@ __all__ = [
     "Sheet",
     "activity_ranks",
     "clusters_in_plane",
+    "compact_svg",
     "confusion_matrix",
     "connectivity_matrix",
     "cost_curves",
+    "darken_bitmaps",
     "eye_movie",
+    "has_bitmaps",
     "hexagon_centres",
     "hexagonal_eye",
     "identifiability_map",

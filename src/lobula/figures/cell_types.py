@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from lobula.figures.panels import robust_limits, spread_labels
 from lobula.figures.style import FigureStyle
 
-_RASTER_POINTS = 500
-
 
 def types_in_plane(
     x: np.ndarray,
@@ -64,7 +62,7 @@ def types_on(
         hue, marker = style.category(kind) if kind >= 0 else (style.muted, style.markers[0])
         axes.scatter(
             x[members], y[members], s=1.6 * style.point_area(len(x)), color=hue, marker=marker, alpha=0.75, lw=0,
-            rasterized=len(x) > _RASTER_POINTS,
+            rasterized=style.flattens(len(x)),
         )  # fmt: skip
     named = [kind for kind in present if kind >= 0]
     centres = np.array([[np.median(a[finite & (cell_type == k)]) for a in (x, y)] for k in named]).reshape(-1, 2)

@@ -13,7 +13,6 @@ from lobula.figures.recovery import cloud_on, scatter_on
 from lobula.figures.style import FigureStyle
 from lobula.figures.type_errors import ByType, type_means
 
-_RASTER_POINTS = 500
 _GOLDEN = 0.6180339887  # its multiples fill a column evenly, without chance
 
 
@@ -98,7 +97,7 @@ def _slope_panel(
     beside = kind + 0.5 * (np.arange(n) * _GOLDEN % 1 - 0.5)
     axes.scatter(
         beside, values, s=1.3 * style.point_area(n), color=style.colour(estimator), alpha=0.5, lw=0,
-        rasterized=n > _RASTER_POINTS, label=f"{estimator}, one dot per neuron",
+        rasterized=style.flattens(n), label=f"{estimator}, one dot per neuron",
     )  # fmt: skip
     axes.set(ylabel=quantity.label, ylim=robust_limits(values, share=0.99))
     true = np.full(n, np.nan) if quantity.true is None else quantity.true

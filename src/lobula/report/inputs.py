@@ -16,10 +16,14 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
+from lobula.models import CircuitGNN
+from lobula.recovery.gauge import sample_voltage
 from lobula.scoring.run import rest_in_gauge
 from lobula.simulation.truth import Truth
+from lobula.training import load_model
 
 RUNGS = ("ridge", "spline", "gnn")
+_SAMPLE_FRAMES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,19 @@ class ReportInputs:
     def rungs(self) -> list[str]:
         """Estimators with estimates or scores, in the order of the ladder."""
         return [name for name in RUNGS if name in self.estimates or name in self.scores]
+
+    @cached_property
+    def network(self) -> CircuitGNN | None:
+        """The trained network, or None."""
+        folder = self.path / "models" / "gnn"
+        if self.recording is None or not (folder / "best.pt").exists():
+            return None
+        return load_model(self.recording, self.config, folder)
+
+    @cached_property
+    def voltage_sample(self) -> np.ndarray | None:
+        """(T, N) voltages of some training frames [a.u.], or None."""
+        return None if self.recording is None else sample_voltage(self.recording["train"], _SAMPLE_FRAMES)
 
     @cached_property
     def headline(self) -> str | None:
