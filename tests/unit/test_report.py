@@ -38,6 +38,7 @@ SECTIONS = [
     "read-out",
     "cell-types",
     "prediction",
+    "details",
     "limits",
     "training",
     "run",

@@ -13,6 +13,7 @@ from lobula.report.circuit_sections import (
     neuron_section,
     weight_section,
 )
+from lobula.report.detail_section import detail_section
 from lobula.report.files import make_picture
 from lobula.report.function_section import function_section
 from lobula.report.inputs import ReportInputs, load_inputs
@@ -37,6 +38,7 @@ _SECTIONS = (
     readout_section,
     type_section,
     prediction_section,
+    detail_section,
     knowable_section,
     training_section,
 )
@@ -91,10 +93,11 @@ def write_report(inputs: ReportInputs, folder: Path, run_name: str) -> None:
     best = shown.get(f"weights_{inputs.headline}")
     blocks = {}
     for section in sections:
-        for table in section.tables:
+        for table in (*section.tables, *(detail.table for detail in section.details)):
             atomic_write_text(folder / page.TABLES / f"{table.name}.csv", table.values.to_csv(index=False))
         tables = [block for table in section.tables for block in page.table(table, section.note)]
-        body = page.gallery([*(page.figure(shown[exhibit.name]) for exhibit in section.exhibits), *tables])
+        figures = [page.figure(shown[exhibit.name]) for exhibit in section.exhibits]
+        body = page.gallery([*figures, *tables, *map(page.detail, section.details)])
         blocks[section.slug] = page.section(section.slug, section.title, section.text, body)
     blocks["run"] = page.section("run", "This run", "", run_facts(inputs, run_name))
     opening = "" if best is None else page.image(best)
