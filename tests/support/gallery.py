@@ -56,7 +56,7 @@ def draw_activity(style: FigureStyle, rng: np.random.Generator) -> dict[str, tup
         "eye": figures.hexagonal_eye(time[:6], eye, style),
         "pairs": figures.weights_by_type(*edges, weights, NAMES, style),
         "identifiable": figures.identifiability_map(*edges, weights["true"] > 0, NAMES, style),
-        "cost": figures.cost_curves([10, 100], {"training step": [1e-3, 2e-2], "ridge": [0.1, 1.0]}, style),
+        "cost": figures.cost_curves([10, 100], {"ridge": [0.1, 1.0]}, {"ridge": 1.0}, style),
         "resolution": figures.resolution_histogram({"ridge": rng.random(50)}, style, shares={"ridge": 0.84}),
     }
 

@@ -2,7 +2,7 @@
 
 from lobula.figures.activity import activity_ranks, kinograph
 from lobula.figures.adaptive import compact_svg, darken_bitmaps, has_bitmaps
-from lobula.figures.cell_types import clusters_in_plane, principal_plane, types_in_plane
+from lobula.figures.cell_types import clusters_in_plane, types_in_plane
 from lobula.figures.confusion import confusion_matrix
 from lobula.figures.connectivity import connectivity_matrix
 from lobula.figures.curves import message_curves, update_curves
@@ -43,7 +43,6 @@ __all__ = [
     "kinograph",
     "loss_terms",
     "message_curves",
-    "principal_plane",
     "raw_and_corrected",
     "recovery_scatter",
     "residual_spread",

@@ -1,7 +1,7 @@
 """Measures of agreement."""
 
 from lobula.metrics.activity import ActivitySpectrum, activity_spectrum, expected_residual
-from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores
+from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores, group_moments, pair_means
 from lobula.metrics.catalogue import CEILING, QUANTITIES, RUNGS, Direction, Quantity, has_collapsed, rungs_of, worse_by
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
 from lobula.metrics.confusion import confusion_counts
@@ -34,10 +34,12 @@ __all__ = [
     "difference",
     "expected_residual",
     "explained",
+    "group_moments",
     "has_collapsed",
     "horizon_scores",
     "hungarian_accuracy",
     "line_fit",
+    "pair_means",
     "pearson",
     "rungs_of",
     "sign_accuracy",

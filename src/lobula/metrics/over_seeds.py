@@ -96,6 +96,12 @@ class Difference:
         """Whether the interval leaves out 0."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
+    def judged(self, better: Direction) -> str:
+        """ "better" or "worse" if the interval leaves out 0, else empty; empty, too, where no direction is better."""
+        if not self.is_clear or better == "same":
+            return ""
+        return "worse" if worse_by(better, self.first, self.second) > 0 else "better"
+
 
 def difference(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Difference | None:
     """Mean difference of a figure with its 95 % interval.

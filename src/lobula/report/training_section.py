@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from lobula.figures import Pair, loss_terms, principal_plane, training_in_phases, training_summary
+from lobula.figures import Pair, loss_terms, training_in_phases, training_summary
 from lobula.figures.training import SCORES
 from lobula.metrics import curves_over_seeds
 from lobula.report.circuit_sections import cell_types, corner_scores, true_weights
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
+from lobula.report.plane import embedding_plane
 
 _TEXT = (
     "How the network became what it is, by optimiser step. Phases of the training are shaded in turn and named above. "
@@ -43,7 +44,7 @@ def _summary(inputs: ReportInputs) -> Exhibit | None:
     columns = [column for column in estimates.neurons if str(column).startswith("embedding_")]
     if not columns:
         return None
-    plane, labels = principal_plane(estimates.neurons[columns].to_numpy(float))
+    plane, labels = embedding_plane(estimates.neurons[columns].to_numpy(float))
     kind, names, _ = cell_types(inputs, estimates)
     place = inputs.true_neurons(estimates.neurons["id"].to_numpy())
     tau, rest = (estimates.neurons[column].to_numpy(float) for column in ("tau", "v_rest"))
