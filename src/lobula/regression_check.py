@@ -136,7 +136,8 @@ def _stages(options: CheckOptions) -> Any:
         pipeline.recover(config, out, force, progress)
         pipeline.score(config, out, force, progress)
         if not options.skip_plot:
-            pipeline.report(config, out, force, progress)
+            pictures = {"report.formats": ["png"]} if options.assess else {}
+            pipeline.report(config.with_values(pictures), out, force, progress)
 
     return stages
 

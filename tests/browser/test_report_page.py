@@ -6,8 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from lobula.figures import DARK, LIGHT, FigureStyle, compact_svg, darken_bitmaps, types_in_plane
+from lobula.report.files import data_uri, svg_uri
 from lobula.report.run import make_report
 from support.synthetic_run import make_run
 
@@ -38,7 +42,7 @@ def browser() -> str:
 @pytest.fixture(scope="module")
 def page(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a probe in it."""
-    run = make_run(tmp_path_factory.mktemp("browser") / "run", extent=1, rungs=("spline",), report={"formats": ["png"]})
+    run = make_run(tmp_path_factory.mktemp("browser") / "run", extent=1, rungs=("spline",))
     page = make_report(run)
     page.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
     return page
@@ -67,6 +71,29 @@ def test_everything_loads_and_nothing_overflows(browser: str, page: Path, tmp_pa
 def test_dark_readers_get_dark_figures(browser: str, page: Path, tmp_path: Path) -> None:
     dark = look(browser, page, tmp_path, "--blink-settings=preferredColorScheme=0", "--dump-dom")
     assert "rgb(22, 28, 36)" in dark
+
+
+@pytest.mark.parametrize("style", [LIGHT, DARK], ids=lambda style: style.name)
+def test_compact_figures_look_like_those_of_their_style(browser: str, tmp_path: Path, style: FigureStyle) -> None:
+    rng, pictures = np.random.default_rng(0), []
+    clouds = rng.standard_normal((3, 1_500))
+    names = ["L1", "Mi1", "T4a"]
+    for drawn in (LIGHT, style):
+        figure, _ = types_in_plane(*clouds[:2], np.arange(1_500) % 3, names, drawn, labels=("first", "second"))
+        pictures.append((figure, drawn.save(figure, "svg")))
+    (figure, light), (_, plain) = pictures
+    darken_bitmaps(figure)
+    sources = svg_uri(compact_svg(light, DARK.save(figure, "svg"))), data_uri(plain, "image/svg+xml")
+    page, shot = tmp_path / "page.html", tmp_path / "shot.png"
+    images = [f'<img src="{uri}" style="position:absolute;top:0;left:{600 * k}px">' for k, uri in enumerate(sources)]
+    page.write_text("<meta name=color-scheme content='light dark'>" + "".join(images))
+    preference = f"--blink-settings=preferredColorScheme={int(style is LIGHT)}"
+    look(browser, page, tmp_path, preference, "--window-size=1400,600", f"--screenshot={shot}")
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    width, height = round(96 * style.half), round(0.86 * 96 * style.half)
+    first, second = pixels[:height, :width], pixels[:height, 600 : 600 + width]
+    assert second.std() > 20
+    assert np.abs(first - second).mean() < 1.0
 
 
 def test_a_screenshot_is_not_empty(browser: str, page: Path, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.data.store import RecordingWriter
+from lobula.metrics import horizon_scores
+from lobula.scoring import size_table, type_table, write_tables
 from lobula.simulation import integrate, make_dynamics
-from lobula.simulation.truth import TruthWriter
+from lobula.simulation.truth import Truth, TruthWriter
 from lobula.training.checkpoint import save_checkpoint
 from lobula.training.run import new_model
 
@@ -74,6 +76,8 @@ def make_run(
             atomic_write_json(run / "scores.json", make_scores(estimates))
             if "gnn" in rungs:
                 write_training(run, rng)
+            if with_truth:
+                write_details(run, estimates, rng)
         run.finish()
     return run
 
@@ -153,6 +157,17 @@ def write_traces(run: RunDir, circuit: Connectome, estimates: dict, voltage: np.
         arrays[rung] = rolled[:, chosen]
         arrays[f"rollout_error_{rung}"] = np.sqrt(((rolled - voltage[1 : steps + 1]) ** 2).mean(axis=1))
     np.savez(run / "traces.npz", **arrays)
+
+
+def write_details(run: RunDir, estimates: dict, rng: np.random.Generator) -> None:
+    """Tables of the folder scores: those by type and weight as the scoring stage makes them."""
+    truth = Truth.load(run / "truth.zarr")
+    start, true = rng.standard_normal((2, 40)), rng.standard_normal((2, 60, 40))
+    for rung, made in estimates.items():
+        drifting = true + 0.01 * np.arange(1, 61)[:, None] * rng.standard_normal(true.shape)
+        horizon = horizon_scores(start, true, drifting, DT)
+        tables = {"by-type": type_table(made, truth), "by-weight": size_table(made, truth), "by-horizon": horizon}
+        write_tables(run / "scores", rung, tables)
 
 
 def write_training(run: RunDir, rng: np.random.Generator) -> None:

@@ -8,75 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from PIL import Image
 
 import lobula.figures as figures
-from lobula.figures import DARK, LIGHT, ByType, FigureStyle, Movie, Pair, Sheet
+from lobula.figures import DARK, LIGHT, ByType, FigureStyle, Movie, Sheet
 from lobula.figures.panels import block_ticks
+from lobula.figures.training import SCORES
+from lobula.metrics import curves_over_seeds
 from lobula.report import plane
+from support.gallery import HEXAGON, KIND, NAMES, draw_circuit
 
 STYLES = [LIGHT, DARK]
-NAMES = ["L1", "Mi1", "T4a"]
-KIND = np.repeat([0, 1, 2], 10)
-METRICS = pd.DataFrame(
-    {
-        "iteration": [1, 2, 3, 4],
-        "phase": ["joint"] * 2 + ["round 1"] * 2,
-        "connectivity_r2": [0.1, 0.5, np.nan, 0.9],
-        "loss": [4.0, 3, 2, 1],
-        "prediction": [3.0, 2, 1, 0.5],
-        "validation": [5.0, 4, 3, 2],
-        "g_phi_norm": [1e-2, 1e-3, np.nan, np.nan],
-    }
-)
-HEXAGON = figures.hexagon_centres(np.array([0, 1, 0, -1, -1, 0, 1]), np.array([0, 0, 1, 1, 0, -1, -1]))
-
-
-def draw_all(style: FigureStyle, rng: np.random.Generator) -> dict[str, tuple[Figure, pd.DataFrame]]:
-    """One of every family of this file."""
-    pre, post = rng.integers(0, 30, (2, 200))
-    true = rng.standard_normal(200)
-    found = true + 0.1 * rng.standard_normal(200)
-    values = {"true": rng.standard_normal(9) + 0j, "gnn": rng.standard_normal(9) * 1j}
-    sizes = {"true": np.geomspace(5, 1e-3, 9), "gnn": np.geomspace(4, 1e-3, 9)}
-    square = {"senders": rng.random((5, 5)), "receivers": rng.random((5, 5))}
-    spaces = {"senders": rng.random(5), "receivers": rng.random(5)}
-    voltage = rng.standard_normal((12, 30))
-    share = {"voltage": np.geomspace(1, 1e-9, 20) / np.geomspace(1, 1e-9, 20).sum()}
-    residual = {"ridge": rng.random(30) + 2, "gnn": np.r_[np.nan, rng.random(29) + 2]}
-    pairs = [
-        Pair(title, "x", true, found, {"R²": 0.9}) for title in ("weights", "time constants", "resting potentials")
-    ]
-    each = [ByType("tau [s]", found[:30], KIND, true[:30]), ByType("slope", found[30:60], KIND)]
-    labels = ("a", "b")
-    raw = {"estimator": "gnn", "raw_scores": {"slope": None}, "scores": {"R²": 0.9}}
-    return {
-        "matrix": figures.connectivity_matrix(pre, post, {"true": true, "gnn": found}, KIND, NAMES, style),
-        "spectra": figures.weight_spectra(values, sizes, {"true": 1.5, "gnn": 1.4}, style),
-        "alignment": figures.singular_alignment(square, spaces, style, estimator="gnn"),
-        "kinograph": figures.kinograph(np.arange(12) * 0.02, {"recorded": voltage, "gnn": voltage}, KIND, NAMES, style),
-        "ranks": figures.activity_ranks(share, {"voltage": {0.9: 3, 0.99: 6}}, style),
-        "residual": figures.residual_spread(residual, np.linspace(0.1, 1, 30), style, expected=np.full(30, 2.5)),
-        "confusion": figures.confusion_matrix(np.eye(3, 4, dtype=int) * 9, np.arange(4), NAMES, style, estimator="gnn"),
-        "clusters": figures.clusters_in_plane(voltage[:2].T, KIND, KIND - 1, NAMES, style, labels=labels),
-        "errors": figures.type_errors(each, NAMES, style, estimator="spline"),
-        "raw": figures.raw_and_corrected(true, 7 * true, found, style, **raw),
-        "raw_density": figures.raw_and_corrected(true, 7 * true, found, style, max_points=50, **raw),
-        "slopes": figures.slopes_by_type(each, NAMES, style, estimator="gnn"),
-        "summary": figures.training_summary(METRICS, pairs, voltage[:2].T, KIND, NAMES, style, labels=labels),
-        "losses": figures.loss_terms(METRICS, style),
-        "trajectories": figures.r2_trajectories(METRICS, style, final={"connectivity_r2": 0.95}),
-    }
-
-
-@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
-def test_every_figure_draws_in_both_looks(style: FigureStyle, rng: np.random.Generator) -> None:
-    for name, (figure, table) in draw_all(style, rng).items():
-        assert len(table), name
-        assert tuple(figure.get_facecolor()[:3]) == to_rgb(style.paper)
-        assert style.save(figure, "svg").startswith(b"<?xml"), name
 
 
 def test_matrix_holds_every_weight_once(rng: np.random.Generator) -> None:
@@ -95,7 +39,7 @@ def test_matrix_holds_every_weight_once(rng: np.random.Generator) -> None:
 
 
 def test_tables_hold_what_is_drawn(rng: np.random.Generator) -> None:
-    tables = {name: table for name, (_, table) in draw_all(LIGHT, rng).items()}
+    tables = {name: table for name, (_, table) in draw_circuit(LIGHT, rng).items()}
     assert set(tables["spectra"]["kind"]) == {"eigenvalue", "singular value"}
     assert len(tables["alignment"]) == 2 * 25
     assert tables["kinograph"].shape == (2 * 30, 3 + 12)
@@ -105,8 +49,8 @@ def test_tables_hold_what_is_drawn(rng: np.random.Generator) -> None:
     assert set(tables["clusters"]["cluster"]) == {"", "L1", "Mi1"}
     assert tables["raw_density"].query("panel == 'raw'")["count"].sum() > 190
     assert len(tables["raw"].query("panel == 'raw'")) == 200
-    assert tables["trajectories"]["phase"].iloc[-1] == "read-out"
-    assert tables["trajectories"]["connectivity_r2"].iloc[-1] == 0.95
+    assert tables["phases"]["phase"].tolist() == ["joint", "joint", "round 1", "read-out"]
+    assert tables["phases"]["median"].tolist() == [0.1, 0.5, 0.9, 0.95]
     assert {"iteration", "loss", "prediction", "validation", "g_phi_norm"} <= set(tables["losses"])
     assert {"embedding", "weights", "loss: held-out error"} <= set(tables["summary"]["panel"])
 
@@ -130,7 +74,26 @@ def test_training_without_scores_or_penalties_still_draws() -> None:
     figure, table = figures.loss_terms(plain, LIGHT)
     assert len(figure.axes) == 1
     assert len(table) == 2
-    figures.r2_trajectories(plain, LIGHT)
+
+
+def test_training_in_phases_shows_median_range_and_the_phases_of_the_first_training() -> None:
+    steps = np.arange(1, 6)
+    runs = [
+        pd.DataFrame({"iteration": steps, "phase": ["joint"] * 3 + ["V_rest"] * 2, "vrest_r2": k * steps / 15})
+        for k in (1, 2, 3)
+    ]
+    one = pd.DataFrame({"iteration": steps, "phase": "joint", "vrest_r2": steps / 10, "tau_r2": 0.5})
+    curves = {"two": curves_over_seeds(runs, SCORES), "one": curves_over_seeds([one], SCORES)}
+    figure, table = figures.training_in_phases(curves, LIGHT)
+    rest, tau = figure.axes
+    assert [line.get_ydata().tolist() for line in rest.lines[:2]] == [(2 * steps / 15).tolist(), (steps / 10).tolist()]
+    bands = [shape for shape in rest.collections if isinstance(shape, PolyCollection)]
+    assert len(bands) == 1  # a single run has no range
+    assert bands[0].get_paths()[0].get_extents().bounds == pytest.approx((1, 1 / 15, 4, 14 / 15))
+    assert {text.get_text() for text in rest.texts} == {"joint", "V_rest"}
+    assert [patch.get_x() for patch in rest.patches] == [3]  # the second phase is shaded
+    assert len(tau.lines) == 2  # only "one" has it, and the line at 1
+    assert table.query("training == 'two'")["n"].tolist() == [3] * 5
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)

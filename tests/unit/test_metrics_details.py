@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lobula.metrics import compare, compare_groups, compare_sizes, dale_scores, horizon_scores
+from lobula.metrics import (
+    compare,
+    compare_groups,
+    compare_sizes,
+    dale_scores,
+    group_moments,
+    horizon_scores,
+    pair_means,
+)
 from lobula.scoring import write_tables
 
 RNG = np.random.default_rng(0)
@@ -25,6 +33,23 @@ def test_groups_are_compared_as_compare_does() -> None:
             assert table[name][k] == pytest.approx(wanted[name]), (k, name)
     assert np.isnan(table["fit_r2"][2])
     assert np.isnan(table["rmse"][4])
+
+
+def test_moments_of_groups_and_means_of_pairs() -> None:
+    values, pre, post = RNG.normal(size=300), RNG.integers(0, 4, 300), RNG.integers(-1, 3, 300)
+    values[:5] = np.nan
+    moments = group_moments(values, post, 5)  # groups 3 and 4 are empty, -1 is none
+    for k in range(3):
+        own = values[(post == k) & np.isfinite(values)]
+        assert moments.loc[k].tolist() == pytest.approx([len(own), own.mean(), own.std()])
+    assert moments["n"].tolist()[3:] == [0, 0]
+    assert moments[["mean", "std"]].iloc[3:].isna().all(axis=None)
+    receiving = np.abs(post)
+    means = pair_means(pre, receiving, values, 4)
+    for i in range(4):
+        for j in range(4):
+            own = values[(receiving == i) & (pre == j)]
+            assert means[i, j] == pytest.approx(np.nanmean(own)) if len(own) else np.isnan(means[i, j])
 
 
 def test_weights_by_size() -> None:

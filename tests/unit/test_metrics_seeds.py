@@ -1,10 +1,11 @@
 """Figures over seeds: spread, differences with intervals, collapses, directions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from lobula.metrics import QUANTITIES, Quantity, difference, has_collapsed, spread, worse_by
+from lobula.metrics import QUANTITIES, Quantity, curves_over_seeds, difference, has_collapsed, spread, worse_by
 
 
 def test_spread_of_a_few_seeds():
@@ -25,6 +26,19 @@ def test_spread_of_one_and_of_none():
     assert (over.n, over.sd, over.cv, over.mean, over.worst) == (1, None, None, 0.5, 0.5)
     assert spread([], "higher") is None
     assert spread([0.0, 0.0], "lower").cv is None
+
+
+def test_curves_over_seeds_leave_out_what_is_missing():
+    first = pd.DataFrame({"iteration": [1, 2, 4], "phase": ["a", "a", "b"], "W": [0.1, np.nan, 0.7]})
+    second = pd.DataFrame({"iteration": [1, 2, 3], "phase": ["a", "b", "b"], "W": ["0.3", "0.5", "0.6"], "tau": 1.0})
+    table = curves_over_seeds([first, second], ["W", "tau"])
+    assert table["quantity"].tolist() == ["W"] * 4 + ["tau"] * 3
+    found = table[table["quantity"] == "W"]
+    assert found["iteration"].tolist() == [1, 2, 3, 4]
+    assert found["phase"].tolist() == ["a", "b", "b", "b"]
+    assert found["n"].tolist() == [2, 1, 1, 1]
+    assert found["median"].tolist() == pytest.approx([0.2, 0.5, 0.6, 0.7])
+    assert (found["low"].iloc[0], found["high"].iloc[0]) == (0.1, 0.3)
 
 
 def test_paired_interval_is_that_of_scipy(rng):

@@ -5,6 +5,8 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -36,6 +38,7 @@ SECTIONS = [
     "read-out",
     "cell-types",
     "prediction",
+    "details",
     "limits",
     "training",
     "run",
@@ -45,7 +48,7 @@ SECTIONS = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything, and its report."""
-    run = make_run(tmp_path_factory.mktemp("report") / "run", extent=1, report={"formats": ["svg"]})
+    run = make_run(tmp_path_factory.mktemp("report") / "run", extent=1)
     make_report(run)
     return run.path
 
@@ -114,19 +117,23 @@ def test_page_is_whole_and_needs_nothing_else(finished: Path) -> None:
         assert link[1:] in checker.ids if link.startswith("#") else target.is_file(), link
 
 
-def test_every_figure_has_its_files_and_both_looks(finished: Path) -> None:
+def test_every_figure_has_its_table_and_a_picture_for_both_looks(finished: Path) -> None:
     page = (finished / "report" / "index.html").read_text()
     names = re.findall(r'<figure id="(\w+)"', page)
     assert len(names) == 34
+    folder = finished / "report" / "figures"
     for name in names:
-        folder = finished / "report" / "figures"
-        if name == "eye_movie":
-            assert (folder / f"{name}.webp").read_bytes().startswith(b"RIFF")
-        else:
-            assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml")
         assert len(pd.read_csv(folder / f"{name}.csv"))
-        assert not (folder / f"{name}.pdf").exists()  # not asked for
-    assert page.count('prefers-color-scheme: dark)" srcset') == len(names) + 1  # and the one beside the summary
+    others = [file for file in folder.iterdir() if file.suffix != ".csv"]
+    assert [file.name for file in others] == ["eye_movie.webp"]  # no other was asked for
+    assert others[0].read_bytes().startswith(b"RIFF")
+    assert page.count('prefers-color-scheme: dark)" srcset') == 1  # the movie; figures follow their reader themselves
+    drawn = re.findall(r'src="data:image/svg\+xml,([^"]*)"', page)
+    assert len(drawn) == len(names)  # without the movie, and with the one beside the summary
+    for address in drawn:
+        picture = unquote(address)
+        assert "@media(prefers-color-scheme:dark)" in picture
+        assert ElementTree.fromstring(picture).get("viewBox")
     assert not list(finished.glob("report.partial"))
 
 
@@ -162,6 +169,7 @@ def test_dark_report_is_always_dark(tmp_path: Path) -> None:
     assert "color-scheme: dark;" in page
     assert "<source" not in page
     assert "#161c24" in (run.path / "report" / "figures" / "message_curves.svg").read_text()
+    assert "prefers-color-scheme" not in page
 
 
 # ---------------------------------------------------------------- what is missing

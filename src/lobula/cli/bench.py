@@ -78,10 +78,11 @@ def draw_cost(rows: list[dict[str, Any]], path: Path) -> None:
     """The figure of the row `scale`, if it was timed."""
     measured = [row for row in rows if row["row"] == "scale"]
     if measured:
-        seconds = {row["name"].removeprefix("scale: "): row["facts"]["seconds"] for row in measured}
+        facts = {row["name"].removeprefix("scale: "): row["facts"] for row in measured}
+        seconds, exponents = ({n: own[key] for n, own in facts.items()} for key in ("seconds", "log_log_slope"))
         from lobula.figures import LIGHT, cost_curves  # matplotlib takes a second to import
 
-        figure, _ = cost_curves(measured[0]["facts"]["edges"], seconds, LIGHT)
+        figure, _ = cost_curves(measured[0]["facts"]["edges"], seconds, exponents, LIGHT)
         atomic_write_bytes(path, LIGHT.save(figure, "png"))
 
 

@@ -12,6 +12,6 @@ FigureFormats = Annotated[tuple[Literal["png", "pdf", "svg"], ...], Field(strict
 class ReportConfig(Section):
     """Figures and the HTML page."""
 
-    formats: FigureFormats = param(("png", "pdf"), "files written for every figure")
+    formats: FigureFormats = param((), "files of every figure beside the page, which needs none")
     max_points: int = param(20_000, "points drawn before a scatter becomes a density", ge=1)
     dark: bool = param(False, "dark figures")

@@ -1,7 +1,8 @@
 """Figures: arrays and a style in, a figure and the table of what it shows out. They draw, they never compute scores."""
 
 from lobula.figures.activity import activity_ranks, kinograph
-from lobula.figures.cell_types import clusters_in_plane, principal_plane, types_in_plane
+from lobula.figures.adaptive import compact_svg, darken_bitmaps, has_bitmaps
+from lobula.figures.cell_types import clusters_in_plane, types_in_plane
 from lobula.figures.confusion import confusion_matrix
 from lobula.figures.connectivity import connectivity_matrix
 from lobula.figures.curves import message_curves, update_curves
@@ -15,7 +16,7 @@ from lobula.figures.speed import cost_curves
 from lobula.figures.style import DARK, LIGHT, FigureStyle
 from lobula.figures.summary import Pair, training_summary
 from lobula.figures.traces import rollout_error, rollout_traces
-from lobula.figures.training import loss_terms, r2_trajectories
+from lobula.figures.training import loss_terms, training_in_phases
 from lobula.figures.type_errors import ByType, type_errors
 from lobula.figures.type_pairs import identifiability_map, resolution_histogram, weights_by_type
 
@@ -29,18 +30,19 @@ __all__ = [
     "Sheet",
     "activity_ranks",
     "clusters_in_plane",
+    "compact_svg",
     "confusion_matrix",
     "connectivity_matrix",
     "cost_curves",
+    "darken_bitmaps",
     "eye_movie",
+    "has_bitmaps",
     "hexagon_centres",
     "hexagonal_eye",
     "identifiability_map",
     "kinograph",
     "loss_terms",
     "message_curves",
-    "principal_plane",
-    "r2_trajectories",
     "raw_and_corrected",
     "recovery_scatter",
     "residual_spread",
@@ -49,6 +51,7 @@ __all__ = [
     "rollout_traces",
     "singular_alignment",
     "slopes_by_type",
+    "training_in_phases",
     "training_summary",
     "type_errors",
     "types_in_plane",

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from lobula.figures.panels import robust_limits, spread_labels
 from lobula.figures.style import FigureStyle
 
-_RASTER_POINTS = 500
-
 
 def types_in_plane(
     x: np.ndarray,
@@ -64,7 +62,7 @@ def types_on(
         hue, marker = style.category(kind) if kind >= 0 else (style.muted, style.markers[0])
         axes.scatter(
             x[members], y[members], s=1.6 * style.point_area(len(x)), color=hue, marker=marker, alpha=0.75, lw=0,
-            rasterized=len(x) > _RASTER_POINTS,
+            rasterized=style.flattens(len(x)),
         )  # fmt: skip
     named = [kind for kind in present if kind >= 0]
     centres = np.array([[np.median(a[finite & (cell_type == k)]) for a in (x, y)] for k in named]).reshape(-1, 2)
@@ -106,20 +104,3 @@ def clusters_in_plane(
             axes.set_title(title)
             tables.append(types_on(axes, x, y, kind, names, style, labels=labels))
     return figure, tables[0].assign(cluster=tables[1]["cell_type"])
-
-
-def principal_plane(embedding: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
-    """(N, 2) view of an embedding (N, D), and the names of its axes.
-
-    Two dimensions are shown as they are, more by their first two principal directions; a single one is spread over
-    the plane by the rank of its value.
-    """
-    n, d = embedding.shape
-    if d == 2:
-        return embedding, ("embedding 1", "embedding 2")
-    if d == 1:
-        rank = np.argsort(np.argsort(embedding[:, 0])) / max(n - 1, 1)
-        return np.column_stack([embedding[:, 0], rank]), ("embedding", "rank of the neuron")
-    centred = np.nan_to_num(embedding - np.nanmean(embedding, axis=0))
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    return centred @ directions[:2].T, (f"principal direction 1 of {d}", "principal direction 2")

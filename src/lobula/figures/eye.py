@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from lobula.figures.style import FigureStyle
 
-_RASTER_HEXAGONS = 400  # of one sheet, all moments together
+_SPACING = 2.35  # of moments, half widths of a sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +46,12 @@ def hexagonal_eye(time: np.ndarray, sheets: Sequence[Sheet], style: FigureStyle)
     """
     cell = style.wide / max(len(time), 4)
     with style.applied():
-        figure, grid = style.panels(style.wide, len(sheets) * 0.97 * cell + 0.25, len(sheets), len(time))
-        for row, sheet in zip(grid, sheets, strict=True):
-            for axes, values in zip(row, sheet.values, strict=True):
-                _draw(axes, sheet, values, style)
-            row[0].set_ylabel(sheet.name, visible=True)
-        for axes, moment in zip(grid[0], time, strict=True):
-            axes.set_title(f"{1000 * (moment - time[0]):.0f} ms", loc="center", fontweight="normal", color=style.muted)
+        figure, grid = style.panels(style.wide, len(sheets) * 0.97 * cell + 0.25, len(sheets))
+        for axes, sheet in zip(grid[:, 0], sheets, strict=True):
+            places = _draw(axes, sheet, style)
+            axes.set(xticks=places, xticklabels=[], yticks=[], ylabel=sheet.name)
+            axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        grid[0, 0].set_xticklabels([f"{1000 * (moment - time[0]):.0f} ms" for moment in time])
     return figure, pd.concat([sheet_table(sheet, time) for sheet in sheets], ignore_index=True)
 
 
@@ -61,20 +60,24 @@ def hexagon_centres(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.column_stack([np.sqrt(3) / 2 * v, u + v / 2])
 
 
-def _draw(axes: Axes, sheet: Sheet, values: np.ndarray, style: FigureStyle) -> None:
+def _draw(axes: Axes, sheet: Sheet, style: FigureStyle) -> np.ndarray:
+    """All moments of a sheet side by side, one bitmap; returns the middle of each."""
     angles = np.deg2rad(np.arange(0, 360, 60))
     centres = sheet.positions - (sheet.positions.min(axis=0) + sheet.positions.max(axis=0)) / 2
     pitch = float(np.median(cKDTree(centres).query(centres, k=2)[0][:, 1])) if len(centres) > 1 else 1.0
     corners = np.column_stack([np.cos(angles), np.sin(angles)]) * pitch / np.sqrt(3)
-    hexagons = PolyCollection(list(centres[:, None] + corners), lw=style.hair, edgecolor=style.rule)
-    hexagons.set_rasterized(sheet.values.size > _RASTER_HEXAGONS)
-    hexagons.set(array=values, norm=Normalize(*sheet_limits(sheet)))
+    reach = np.abs(centres).max(axis=0) + 0.7 * pitch
+    places = _SPACING * reach[0] * np.arange(len(sheet.values))
+    moved = centres + np.stack([places, np.zeros_like(places)], axis=1)[:, None]
+    hexagons = PolyCollection(list(moved.reshape(-1, 1, 2) + corners), lw=style.hair, edgecolor=style.rule)
+    hexagons.set_rasterized(True)
+    hexagons.set(array=sheet.values.ravel(), norm=Normalize(*sheet_limits(sheet)))
     hexagons.set_cmap(style.signed_map if sheet.signed else style.luminance_map)
     axes.add_collection(hexagons)
-    reach = np.abs(centres).max(axis=0) + 0.7 * pitch
-    axes.set(xlim=(-reach[0], reach[0]), ylim=(reach[1], -reach[1]), aspect="equal", xticks=[], yticks=[])
+    axes.set(xlim=(-reach[0], places[-1] + reach[0]), ylim=(reach[1], -reach[1]), aspect="equal")
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return places
 
 
 def sheet_limits(sheet: Sheet) -> tuple[float, float]:

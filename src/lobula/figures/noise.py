@@ -10,7 +10,6 @@ from lobula.figures.panels import robust_limits
 from lobula.figures.style import FigureStyle
 
 _BINS = 60
-_RASTER_POINTS = 500
 
 
 def residual_spread(
@@ -48,7 +47,7 @@ def residual_spread(
             left.stairs(counts, bins, baseline=None, color=style.colour(name), lw=look["lw"], ls=look["ls"], label=name)
             right.scatter(
                 spread, values, s=style.point_area(len(values)), color=style.colour(name), alpha=0.5, lw=0,
-                rasterized=len(values) > _RASTER_POINTS,
+                rasterized=style.flattens(len(values)),
             )  # fmt: skip
         left.set(xlabel="residual of dv/dt, standard deviation [a.u./s]", ylabel="neurons", xlim=(bins[0], bins[-1]))
         right.set(xlabel="voltage, standard deviation [a.u.]", ylabel="residual of dv/dt [a.u./s]")

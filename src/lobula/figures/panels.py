@@ -74,7 +74,7 @@ def spread_labels(axes: Axes, x: np.ndarray, y: np.ndarray, labels: Sequence[str
     """Write labels at points, first come first served; a label that would cover another one is left out.
 
     Args:
-        axes: with their final limits.
+        axes: with their final limits; the layout will only enlarge them, and labels move apart.
         x: (L,) data coordinates.
         y: (L,) data coordinates.
         labels: (L,) texts, the most important first.
@@ -84,7 +84,6 @@ def spread_labels(axes: Axes, x: np.ndarray, y: np.ndarray, labels: Sequence[str
         Which labels were written.
     """
     figure = axes.get_figure()
-    figure.draw_without_rendering()  # type: ignore[union-attr]
     centres = axes.transData.transform(np.column_stack([x, y])) * (72 / figure.dpi)  # type: ignore[union-attr]
     taken: list[tuple[float, float, float, float]] = []
     written = []

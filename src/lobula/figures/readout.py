@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from lobula.figures.panels import Scores, corner, robust_limits, score_lines
 from lobula.figures.recovery import cloud_on, scatter_on
 from lobula.figures.style import FigureStyle
-from lobula.figures.type_errors import ByType, type_means
+from lobula.figures.type_errors import ByType
+from lobula.metrics import group_moments
 
-_RASTER_POINTS = 500
 _GOLDEN = 0.6180339887  # its multiples fill a column evenly, without chance
 
 
@@ -98,12 +98,12 @@ def _slope_panel(
     beside = kind + 0.5 * (np.arange(n) * _GOLDEN % 1 - 0.5)
     axes.scatter(
         beside, values, s=1.3 * style.point_area(n), color=style.colour(estimator), alpha=0.5, lw=0,
-        rasterized=n > _RASTER_POINTS, label=f"{estimator}, one dot per neuron",
+        rasterized=style.flattens(n), label=f"{estimator}, one dot per neuron",
     )  # fmt: skip
     axes.set(ylabel=quantity.label, ylim=robust_limits(values, share=0.99))
     true = np.full(n, np.nan) if quantity.true is None else quantity.true
     if quantity.true is not None:
-        mean = type_means(true, kind, len(names))
+        mean = group_moments(true, kind, len(names))["mean"].to_numpy()
         place = np.arange(len(names))
         ends = np.stack([np.c_[place - 0.42, mean], np.c_[place + 0.42, mean]], axis=1)
         axes.add_collection(LineCollection(list(ends[np.isfinite(mean)]), color=style.ink, lw=style.line, label="true"))

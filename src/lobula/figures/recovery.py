@@ -10,7 +10,6 @@ from lobula.figures.panels import Scores, corner, identity_line, robust_limits, 
 from lobula.figures.style import FigureStyle
 
 N_BINS = 110
-_RASTER_POINTS = 500
 
 
 def recovery_scatter(
@@ -114,8 +113,8 @@ def cloud_on(
 
 def _points(axes: Axes, x: np.ndarray, y: np.ndarray, style: FigureStyle, colour: str, order: int) -> pd.DataFrame:
     alpha = float(np.clip(40 / np.sqrt(max(len(x), 1)), 0.25, 0.9))
-    many = len(x) > _RASTER_POINTS
-    axes.scatter(x, y, s=style.point_area(len(x)), color=colour, alpha=alpha, lw=0, zorder=order, rasterized=many)
+    flat = style.flattens(len(x))
+    axes.scatter(x, y, s=style.point_area(len(x)), color=colour, alpha=alpha, lw=0, zorder=order, rasterized=flat)
     return pd.DataFrame({"true": x, "recovered": y})
 
 

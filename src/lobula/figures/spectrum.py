@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from lobula.figures.panels import robust_limits
 from lobula.figures.style import FigureStyle
 
-_RASTER_POINTS = 500
-
 
 def weight_spectra(
     eigenvalues: Mapping[str, np.ndarray],
@@ -42,7 +40,7 @@ def weight_spectra(
             look = _look(name, style)
             plane.scatter(
                 values.real, values.imag, s=style.marker_area * (3.0 if name == "true" else 1.0), lw=0, zorder=1 + i,
-                label=f"{name}, radius {radii[name]:.3g}", rasterized=len(values) > _RASTER_POINTS, **look,
+                label=f"{name}, radius {radii[name]:.3g}", rasterized=style.flattens(len(values)), **look,
             )  # fmt: skip
         for i, (name, values) in enumerate(singular_values.items()):
             line = {"lw": style.broad} if name == "true" else style.nested(i - 1)

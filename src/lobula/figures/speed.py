@@ -10,13 +10,14 @@ from lobula.figures.style import FigureStyle
 
 
 def cost_curves(
-    edges: Sequence[int], seconds: Mapping[str, Sequence[float]], style: FigureStyle
+    edges: Sequence[int], seconds: Mapping[str, Sequence[float]], exponents: Mapping[str, float], style: FigureStyle
 ) -> tuple[Figure, pd.DataFrame]:
     """Seconds against edges, both logarithmic, with the exponent of every line and a line of exponent 1.
 
     Args:
         edges: (K,) edges of the circuits.
         seconds: by what was timed, (K,) seconds.
+        exponents: of the edges in the seconds, by the same names.
         style: the look.
 
     Returns:
@@ -29,8 +30,7 @@ def cost_curves(
         for index, (name, values) in enumerate(seconds.items()):
             hue, marker = style.category(index)
             times = np.asarray(values, dtype=float)
-            exponent = np.polyfit(np.log(size), np.log(times), 1)[0] if len(size) > 1 else np.nan
-            panel.plot(size, times, color=hue, marker=marker, ms=4, label=f"{name}: edges^{exponent:.2f}")
+            panel.plot(size, times, color=hue, marker=marker, ms=4, label=f"{name}: edges^{exponents[name]:.2f}")
             panel.plot(size, times[0] * size / size[0], color=hue, lw=style.thin, ls=":")
         panel.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds", title="Cost against size")
         panel.legend(loc="upper left")

@@ -66,8 +66,17 @@ class FigureStyle:
     half: float = 5.2
     wide: float = 10.6
     dpi: int = 200
+    bitmap_dpi: int = 160
+    most_points: int = 500
     movie_pixels: int = 216
     movie_quality: int = 45
+
+    @property
+    def palette(self) -> dict[str, str]:
+        """Every colour by its role; roles that share a colour share it in every style."""
+        named = ("paper", "ink", "muted", "rule", "shade", "excitatory", "inhibitory", "unknown", "known")
+        hues = {f"hue-{i}": colour for i, colour in enumerate(self.hues)}
+        return {name: getattr(self, name) for name in named} | dict(self.rungs) | hues
 
     def colour(self, estimator: str) -> str:
         """Colour of an estimator; secondary ink for one that has none."""
@@ -82,19 +91,38 @@ class FigureStyle:
         dashes = [(0, ()), (0, (4, 2)), (0, (1.2, 1.8))][index % 3]
         return {"lw": width * self.line * max(1.3 - 0.15 * index, 0.7), "ls": dashes, "dash_capstyle": "butt"}
 
+    def flattens(self, n_points: int) -> bool:
+        """Whether so many points become a bitmap in a vector file."""
+        return n_points > self.most_points
+
     def point_area(self, n_points: int) -> float:
         """Area of one of many points: they shrink when there are thousands."""
         return self.marker_area * float(np.clip((1_500 / max(n_points, 1)) ** 0.5, 0.3, 1.0))
 
+    def role(self, colour: str) -> str:
+        """The first role of a colour of this style.
+
+        Raises:
+            KeyError: if it is none of them.
+        """
+        return {known: role for role, known in reversed(self.palette.items())}[colour]
+
     def ramp(self, colour: str) -> Colormap:
         """From a tint of a colour, over the colour, to nearly ink: densities."""
         stops = [_mix(self.paper, colour, 0.3), colour, _mix(colour, self.ink, 0.75)]
-        return LinearSegmentedColormap.from_list(f"ramp-{colour}", stops)
+        return LinearSegmentedColormap.from_list(f"ramp {self.role(colour)}", stops)
 
     def density(self, colour: str) -> Colormap:
         """From paper at 0 to a colour and nearly ink at 1: shares of which most are 0."""
         stops = [self.paper, _mix(self.paper, colour, 0.6), colour, _mix(colour, self.ink, 0.6)]
-        return LinearSegmentedColormap.from_list(f"density-{colour}", stops)
+        return LinearSegmentedColormap.from_list(f"density {self.role(colour)}", stops)
+
+    def counterpart(self, other: Colormap) -> Colormap:
+        """This style's own version of a colour map of any style."""
+        kind, _, role = other.name.partition(" ")
+        if role:
+            return {"ramp": self.ramp, "density": self.density}[kind](self.palette[role])
+        return {"signed": self.signed_map, "share": self.share_map, "gray": self.luminance_map}[kind]
 
     @property
     def signed_map(self) -> Colormap:
@@ -157,6 +185,7 @@ class FigureStyle:
             if isinstance(engine, ConstrainedLayoutEngine):  # slow, and once is enough
                 engine.execute(figure)
                 figure.set_layout_engine("none")
+            figure.set_dpi(self.bitmap_dpi if kind == "svg" else self.dpi)
             if kind == "svg":
                 FigureCanvasSVG(figure).print_svg(content, metadata=dict(_METADATA[kind]))
             elif kind == "pdf":
@@ -177,6 +206,7 @@ class FigureStyle:
             "font.family": self.font,
             "axes.titlelocation": "left",
             "axes.titleweight": "bold",
+            "axes.titley": 1.0,  # measuring what it must not cover takes time, and ticks are below
             "axes.axisbelow": True,
             "axes.linewidth": self.thin,
             "lines.linewidth": self.line,

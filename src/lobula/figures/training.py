@@ -11,6 +11,8 @@ from lobula.figures.style import FigureStyle
 
 LOSSES = ("loss", "prediction", "validation")
 SCORES = ("connectivity_r2", "tau_r2", "vrest_r2")
+PANELS = ("vrest_r2", "connectivity_r2", "tau_r2")
+UNIT_RANGE = (-0.05, 1.05)
 _LABELS = {
     "connectivity_r2": "weights W",
     "tau_r2": "time constants",
@@ -49,47 +51,79 @@ def loss_terms(metrics: pd.DataFrame, style: FigureStyle) -> tuple[Figure, pd.Da
     return figure, metrics[columns]
 
 
-def r2_trajectories(
-    metrics: pd.DataFrame, style: FigureStyle, *, final: Mapping[str, float | None] | None = None
+def training_in_phases(
+    curves: Mapping[str, pd.DataFrame],
+    style: FigureStyle,
+    *,
+    final: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
-    """R² of weights, time constants and resting potentials with the truth by step; phases are shaded and named.
+    """R² of resting potentials, weights and time constants with the truth by step, a panel each.
+
+    A line is the median over the runs of a training, the band around it their range. The phases of the first training
+    are shaded in turn and named above.
 
     Args:
-        metrics: rows of metrics.csv: iteration, phase, connectivity_r2, tau_r2, vrest_r2.
+        curves: by name of the training, the table of `metrics.curves_over_seeds` with one or more of vrest_r2,
+            connectivity_r2, tau_r2.
         style: the look.
-        final: score of the estimates that were read out at the end, by the same names: a dot at the right edge.
+        final: scores of what was read out at the end, by training and by the same names: dots at the right edge.
 
     Returns:
-        The figure, and a table: iteration, phase and the scores, the final ones as a last row of phase "read-out".
+        The figure, and a long table: training, quantity, iteration, phase, n, median, low, high; the final scores have
+        phase "read-out".
     """
+    names = [name for name in PANELS if any((table["quantity"] == name).any() for table in curves.values())]
+    colours = {training: style.rungs.get(training, style.hues[i]) for i, training in enumerate(curves)}
+    tables = []
     with style.applied():
-        figure, grid = style.panels(style.half, 0.72 * style.half)
-        trajectories_on(grid[0, 0], metrics, style, final=final)
-        _name_phases(grid[0, 0], metrics, style)
-    columns = [name for name in metrics if name in ("iteration", "phase", *SCORES)]
-    table = metrics[columns]
-    if final and len(metrics):
-        last = {"iteration": metrics["iteration"].iloc[-1], "phase": "read-out"}
-        scores = {name: final[name] for name in columns if final.get(name) is not None}
-        table = pd.concat([table, pd.DataFrame([last | scores])], ignore_index=True)
-    return figure, table
+        figure, grid = style.panels(style.wide, 0.3 * style.wide, 1, len(names))
+        for axes, name in zip(grid[0], names, strict=True):
+            shown = {training: table[table["quantity"] == name] for training, table in curves.items()}
+            shown = {training: table for training, table in shown.items() if len(table)}
+            first = next(iter(shown.values()))
+            _phases(axes, first, style)
+            for training, table in shown.items():
+                value = (final or {}).get(training, {}).get(name)
+                rows = table if value is None else pd.concat([table, _read_out(table, value)], ignore_index=True)
+                tables.append(rows.assign(training=training))
+                _course(axes, rows, style, colours[training], training)
+            _unit_range(axes, style)
+            axes.set_title(_LABELS[name], y=1.0, pad=3 * style.text / 2)
+            axes.set(xlabel="optimiser step", ylabel="R² with the truth")
+            _name_phases(axes, first, style)
+        if len(curves) > 1:
+            grid[0, 0].legend(loc="best")
+    table = pd.concat(tables, ignore_index=True)
+    return figure, table[["training", *table.columns.drop("training")]]
 
 
-def trajectories_on(
-    axes: Axes, metrics: pd.DataFrame, style: FigureStyle, *, final: Mapping[str, float | None] | None = None
-) -> None:
-    """`r2_trajectories` on a panel of a larger figure; arguments as there."""
+def _read_out(table: pd.DataFrame, value: float) -> pd.DataFrame:
+    """A row for the score at the end."""
+    last = {"quantity": table["quantity"].iloc[-1], "iteration": table["iteration"].iloc[-1], "phase": "read-out"}
+    return pd.DataFrame([last | {"n": 1, "median": value, "low": value, "high": value}])
+
+
+def _course(axes: Axes, table: pd.DataFrame, style: FigureStyle, colour: str, label: str) -> None:
+    """A line with its band, and a dot where something was read out."""
+    is_end = table["phase"] == "read-out"
+    steps, median, low, high = (table[~is_end][name].to_numpy(float) for name in ("iteration", "median", "low", "high"))
+    if (high > low).any():
+        axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+    axes.plot(steps, median, color=colour, label=label)
+    for _, row in table[is_end].iterrows():
+        axes.plot(
+            row["iteration"], np.clip(row["median"], *UNIT_RANGE), "o", ms=style.dot, color=colour, mec=style.paper,
+            mew=style.thin, clip_on=False, zorder=4,
+        )  # fmt: skip
+
+
+def trajectories_on(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
+    """R² of weights, time constants and resting potentials by step, together on a panel of a larger figure."""
     numbers = _numbers(metrics)
-    names = [name for name in SCORES if name in numbers and numbers[name].notna().any()]
     _phases(axes, metrics, style)
-    _lines(axes, numbers, names, style, log=False)
-    for i, name in enumerate(names):
-        value = (final or {}).get(name)
-        if value is not None:
-            axes.plot(
-                numbers["iteration"].iloc[-1], np.clip(value, -0.05, 1.05), "o", ms=style.dot, color=style.hues[i],
-                mec=style.paper, mew=style.thin, clip_on=False, zorder=4,
-            )  # fmt: skip
+    _lines(
+        axes, numbers, [name for name in SCORES if name in numbers and numbers[name].notna().any()], style, log=False
+    )
     axes.set(xlabel="optimiser step", ylabel="R² with the truth")
 
 
@@ -118,10 +152,15 @@ def _lines(axes: Axes, numbers: pd.DataFrame, names: Sequence[str], style: Figur
     if log and axes.lines:
         axes.set_yscale("log")
     elif axes.lines:
-        axes.set_ylim(-0.05, 1.05)
-        axes.axhline(1.0, color=style.ink, lw=style.thin, dashes=(5, 3), zorder=0.5)
+        _unit_range(axes, style)
     if axes.lines:
         axes.legend(loc="best")
+
+
+def _unit_range(axes: Axes, style: FigureStyle) -> None:
+    """The range of R², with a line at 1."""
+    axes.set_ylim(*UNIT_RANGE)
+    axes.axhline(1.0, color=style.ink, lw=style.thin, dashes=(5, 3), zorder=0.5)
 
 
 def _spans(metrics: pd.DataFrame) -> list[tuple[str, float, float]]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lobula.figures.panels import robust_limits
 from lobula.figures.style import FigureStyle
+from lobula.metrics import group_moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,27 +61,12 @@ def type_errors(
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def type_means(values: np.ndarray, kind: np.ndarray, n_types: int) -> np.ndarray:
-    """(C,) mean of values (M,) by type (M,); NaN for a type without any."""
-    return _moments(values, kind, n_types)[1]
-
-
 def _by_type(quantity: ByType, names: Sequence[str]) -> pd.DataFrame:
-    """Closed form: counts, sums and sums of squares by type."""
     n = len(names)
-    count, mean, std = _moments(quantity.recovered, quantity.kind, n)
-    truth = np.full(n, np.nan) if quantity.true is None else type_means(quantity.true, quantity.kind, n)
-    table = {"quantity": quantity.label, "cell_type": list(names), "n": count, "true": truth, "mean": mean, "std": std}
-    return pd.DataFrame(table)
-
-
-def _moments(values: np.ndarray, kind: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    known = np.isfinite(values) & (kind >= 0)
-    x, k = values[known], kind[known]
-    count = np.bincount(k, minlength=n)
-    divisor = np.where(count > 0, count, np.nan)
-    mean = np.bincount(k, x, n) / divisor
-    return count, mean, np.sqrt(np.bincount(k, (x - mean[k]) ** 2, n) / divisor)
+    found = group_moments(quantity.recovered, quantity.kind, n)
+    truth = np.full(n, np.nan) if quantity.true is None else group_moments(quantity.true, quantity.kind, n)["mean"]
+    table = {"quantity": quantity.label, "cell_type": list(names), "n": found["n"], "true": truth}
+    return pd.DataFrame(table | {"mean": found["mean"], "std": found["std"]})
 
 
 def _draw(axes: Axes, table: pd.DataFrame, style: FigureStyle, estimator: str) -> None:

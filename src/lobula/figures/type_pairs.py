@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from lobula.figures.style import FigureStyle
+from lobula.metrics import pair_means
 
 
 def weights_by_type(
@@ -26,7 +27,7 @@ def weights_by_type(
     Returns:
         The figure, and a long table: pre, post, n_edges and one column per panel.
     """
-    means = {title: _mean_by_pair(pre, post, values, len(names)) for title, values in weights.items()}
+    means = {title: pair_means(pre, post, values, len(names)) for title, values in weights.items()}
     first = next(iter(means.values()))
     top = float(np.nanquantile(np.abs(first), 0.995)) if np.isfinite(first).any() else 1.0
     norm = SymLogNorm(linthresh=max(top, 1e-9) / 30, vmin=-max(top, 1e-9), vmax=max(top, 1e-9))
@@ -57,7 +58,7 @@ def identifiability_map(
     Returns:
         The figure, and a long table: pre, post, n_edges, share.
     """
-    share = _mean_by_pair(pre, post, np.asarray(identifiable, float), len(names))
+    share = pair_means(pre, post, np.asarray(identifiable, float), len(names))
     with style.applied():
         figure, grid = style.panels(style.half, 0.9 * style.half)
         axes = grid[0, 0]
@@ -96,15 +97,6 @@ def resolution_histogram(
         )
         axes.legend(loc="upper center")
     return figure, pd.DataFrame({"low": bins[:-1], "high": bins[1:], **counts})
-
-
-def _mean_by_pair(pre: np.ndarray, post: np.ndarray, values: np.ndarray, n_types: int) -> np.ndarray:
-    """(C, C) mean by [post, pre]; NaN where there is no edge."""
-    finite = np.isfinite(values)
-    pair = post[finite] * n_types + pre[finite]
-    count = np.bincount(pair, minlength=n_types**2)
-    total = np.bincount(pair, values[finite], minlength=n_types**2)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(n_types, n_types)
 
 
 def _pair_table(

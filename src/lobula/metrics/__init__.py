@@ -1,7 +1,7 @@
 """Measures of agreement."""
 
 from lobula.metrics.activity import ActivitySpectrum, activity_spectrum, expected_residual
-from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores
+from lobula.metrics.by_type import compare_groups, compare_sizes, dale_scores, group_moments, pair_means
 from lobula.metrics.catalogue import (
     CEILING,
     QUANTITIES,
@@ -16,7 +16,7 @@ from lobula.metrics.catalogue import (
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
 from lobula.metrics.confusion import confusion_counts
 from lobula.metrics.horizon import horizon_scores
-from lobula.metrics.over_seeds import Difference, Spread, difference, spread
+from lobula.metrics.over_seeds import Difference, Spread, curves_over_seeds, difference, spread
 from lobula.metrics.prediction import explained, pearson, summary
 from lobula.metrics.recovery import compare, compare_weights, line_fit, sign_accuracy
 from lobula.metrics.spectrum import Spectrum, alignment, spectral_radius, subspace_alignment, weight_spectrum
@@ -39,14 +39,17 @@ __all__ = [
     "compare_sizes",
     "compare_weights",
     "confusion_counts",
+    "curves_over_seeds",
     "dale_scores",
     "difference",
     "expected_residual",
     "explained",
+    "group_moments",
     "has_collapsed",
     "horizon_scores",
     "hungarian_accuracy",
     "line_fit",
+    "pair_means",
     "pearson",
     "rung_label",
     "rungs_of",

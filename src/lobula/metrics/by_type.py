@@ -45,6 +45,41 @@ def compare_groups(true: np.ndarray, learned: np.ndarray, group: np.ndarray, n_g
     return pd.DataFrame(columns)
 
 
+def group_moments(values: np.ndarray, group: np.ndarray, n_groups: int) -> pd.DataFrame:
+    """Mean and standard deviation within groups.
+
+    Args:
+        values: (K,) values; those that are not finite do not count.
+        group: (K,) int, the group of each; -1 for none.
+        n_groups: number of groups G.
+
+    Returns:
+        G rows with n, mean and std (NaN for an empty group).
+    """
+    known = np.isfinite(values) & (group >= 0)
+    x, k = values[known], group[known]
+    count = np.bincount(k, minlength=n_groups)
+    divisor = np.where(count > 0, count, np.nan)
+    mean = np.bincount(k, x, n_groups) / divisor
+    std = np.sqrt(np.bincount(k, (x - mean[k]) ** 2, n_groups) / divisor)
+    return pd.DataFrame({"n": count, "mean": mean, "std": std})
+
+
+def pair_means(pre: np.ndarray, post: np.ndarray, values: np.ndarray, n_types: int) -> np.ndarray:
+    """Mean of a value of edges by pair of cell types.
+
+    Args:
+        pre: (E,) type of the sender.
+        post: (E,) type of the receiver.
+        values: (E,) values; those that are not finite do not count.
+        n_types: number of types C.
+
+    Returns:
+        (C, C) means by [post, pre], NaN where there is no edge.
+    """
+    return group_moments(values, post * n_types + pre, n_types**2)["mean"].to_numpy().reshape(n_types, n_types)
+
+
 def compare_sizes(true: np.ndarray, learned: np.ndarray, n_bins: int = 10) -> pd.DataFrame:
     """Weights by size: bins of equal number by absolute true weight; zeros (null edges) have a bin of their own.
 

@@ -1,10 +1,11 @@
-"""A figure over seeds, and the difference of a figure between two groups of seeds."""
+"""A figure over seeds, its course over seeds, and the difference of a figure between two groups of seeds."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from lobula.metrics.catalogue import Direction, worse_by
@@ -46,6 +47,29 @@ def spread(values: Sequence[float], better: Direction) -> Spread | None:
     return Spread(len(x), mean, sd, cv, middle, worst)
 
 
+def curves_over_seeds(runs: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """Median and range over runs of figures that each noted by step.
+
+    Args:
+        runs: one table per run, as in metrics.csv: iteration, phase and the figures; a figure may be missing.
+        names: the figures.
+
+    Returns:
+        One row per figure and step at which any run has it, in that order: quantity, iteration, phase (of the first run
+        that has the step), n (runs with a finite value), median, low, high.
+    """
+    columns = ["iteration", "phase", *names]
+    rows = pd.concat([run.reindex(columns=columns) for run in runs], ignore_index=True)
+    long = rows.melt(["iteration", "phase"], list(names), "quantity", "value")
+    values = pd.to_numeric(long["value"], errors="coerce")
+    long = long.assign(value=values)[np.isfinite(values)]
+    long["quantity"] = pd.Categorical(long["quantity"], list(names))
+    grouped = long.groupby(["quantity", "iteration"], observed=True)
+    table = grouped["value"].agg(n="count", median="median", low="min", high="max")
+    table.insert(0, "phase", grouped["phase"].first())
+    return table.reset_index().astype({"quantity": str})
+
+
 @dataclass(frozen=True)
 class Difference:
     """Second group minus first.
@@ -71,6 +95,12 @@ class Difference:
     def is_clear(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
+
+    def judged(self, better: Direction) -> str:
+        """ "better" or "worse" if the interval leaves out 0, else empty; empty, too, where no direction is better."""
+        if not self.is_clear or better == "same":
+            return ""
+        return "worse" if worse_by(better, self.first, self.second) > 0 else "better"
 
 
 def difference(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Difference | None:

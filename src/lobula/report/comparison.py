@@ -10,7 +10,7 @@ from typing import Any
 from lobula.config import ExperimentConfig
 from lobula.data.run_dir import MANIFEST, RunDir
 from lobula.errors import ConfigError, MissingInputError, StoreError
-from lobula.metrics import CEILING, QUANTITIES, RUNGS, Difference, Direction, difference, rung_label, rungs_of, worse_by
+from lobula.metrics import CEILING, QUANTITIES, RUNGS, Difference, Direction, difference, rung_label, rungs_of
 from lobula.report.reference import SEED_FIELDS
 from lobula.report.seed_table import digits, markdown_table
 
@@ -97,21 +97,13 @@ class ScoreRow:
     better: Direction
     difference: Difference
 
-    @property
-    def judgement(self) -> str:
-        """ "better" or "worse" if the interval leaves out 0, else empty."""
-        found = self.difference
-        if not found.is_clear or self.better == "same":
-            return ""
-        return "worse" if worse_by(self.better, found.first, found.second) > 0 else "better"
-
     def cells(self) -> tuple[str, ...]:
         """Text under `HEADINGS`."""
         d = self.difference
         interval = "–" if d.low is None or d.high is None else f"{d.low:+.4f} to {d.high:+.4f}"
         n = str(d.n[0]) if d.n[0] == d.n[1] else f"{d.n[0]}, {d.n[1]}"
         figures = (digits(d.first), digits(d.second), f"{d.mean:+.4f}")
-        return (self.run, self.shown, self.label, *figures, interval, n, self.judgement)
+        return (self.run, self.shown, self.label, *figures, interval, n, d.judged(self.better))
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ class RunComparison:
             "scores": [
                 {key: value for key, value in vars(row).items() if key != "difference"}
                 | vars(row.difference)
-                | {"judgement": row.judgement}
+                | {"judgement": row.difference.judged(row.better)}
                 for row in self.rows
             ],
             "warnings": list(self.warnings),

@@ -34,6 +34,21 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """A long table that unfolds.
+
+    Attributes:
+        title: heading.
+        reading: a sentence on what it says, always to be seen.
+        table: the rows.
+    """
+
+    title: str
+    reading: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page.
 
@@ -44,6 +59,7 @@ class Section:
         exhibits: its figures.
         tables: its tables.
         note: a sentence under the tables.
+        details: its long tables.
     """
 
     slug: str
@@ -52,3 +68,4 @@ class Section:
     exhibits: list[Exhibit] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     note: str = ""
+    details: list[Detail] = field(default_factory=list)

@@ -8,16 +8,14 @@ import torch
 from lobula.data.estimates import Estimates
 from lobula.figures import message_curves, update_curves
 from lobula.figures.curves import Curve
-from lobula.recovery.gauge import find_gauge, sample_voltage
+from lobula.recovery.gauge import find_gauge
 from lobula.recovery.linearise import visited_frames
 from lobula.regression import PiecewiseLinear
 from lobula.regression.spline import settle_gauge
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
-from lobula.training import load_model
 
 _CURVE_POINTS = 801
-_GAUGE_FRAMES = 100
 _MEAN_FRAMES = 40
 _UPDATE_POINTS = 24
 _TAILS = (0.005, 0.995)
@@ -37,7 +35,7 @@ def function_section(inputs: ReportInputs) -> Section | None:
     """Message curves over the true one, and update curves."""
     exhibits = []
     if inputs.estimates:
-        sample = _voltage_sample(inputs)
+        sample = inputs.voltage_sample
         curves = {name: gauged_curve(estimates, sample) for name, estimates in inputs.estimates.items()}
         draw = partial(message_curves, curves, true=true_message(inputs, sample), visited=_visited(inputs))
         exhibits.append(Exhibit("message_curves", _MESSAGES, draw, "half"))
@@ -87,21 +85,16 @@ def true_message(inputs: ReportInputs, sample: np.ndarray | None) -> Curve | Non
 
 def learned_updates(inputs: ReportInputs) -> Curve | None:
     """Voltages (K, N) and dv/dt (K, N) of the trained network, each neuron where the neuron goes; None without one."""
-    folder = inputs.path / "models" / "gnn"
-    if inputs.recording is None or not (folder / "best.pt").exists():
+    model, sample = inputs.network, inputs.voltage_sample
+    if model is None or sample is None or inputs.recording is None:
         return None
-    model = load_model(inputs.recording, inputs.config, folder)
     voltage, external = visited_frames(inputs.recording, _MEAN_FRAMES)
-    low, high = np.quantile(sample_voltage(inputs.recording["train"], _GAUGE_FRAMES), _TAILS, axis=0)
+    low, high = np.quantile(sample, _TAILS, axis=0)
     grid = torch.from_numpy((low + (high - low) * np.linspace(0, 1, _UPDATE_POINTS)[:, None]).astype(np.float32))
     with torch.no_grad():
         held = (x.mean(0).expand_as(grid) for x in (model.summed_message(voltage), external))
         drift = model.update(grid, *held)
     return grid.double().numpy(), drift.double().numpy()
-
-
-def _voltage_sample(inputs: ReportInputs) -> np.ndarray | None:
-    return None if inputs.recording is None else sample_voltage(inputs.recording["train"], _GAUGE_FRAMES)
 
 
 def _visited(inputs: ReportInputs) -> tuple[float, float] | None:

@@ -17,10 +17,15 @@ from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
 from lobula.metrics import rung_label
+from lobula.models import CircuitGNN
+from lobula.recovery.gauge import sample_voltage
 from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
+from lobula.training import load_model
 
 RUNGS = ("ridge", "spline", "gnn")
+DETAILS = ("by-type", "by-weight", "by-horizon")
+_SAMPLE_FRAMES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,7 @@ class ReportInputs:
         scores: `scores.json`, empty if there is none.
         traces: `traces.npz`, empty if there is none.
         metrics: `metrics.csv` of the gnn, or None.
+        details: tables of the folder `scores`, by name ("by-type", "by-weight", "by-horizon") and rung.
         gaps: sentences about what is missing.
     """
 
@@ -51,6 +57,7 @@ class ReportInputs:
     scores: dict[str, Any] = field(default_factory=dict)
     traces: dict[str, np.ndarray] = field(default_factory=dict)
     metrics: pd.DataFrame | None = None
+    details: dict[str, dict[str, pd.DataFrame]] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
 
     @property
@@ -74,6 +81,19 @@ class ReportInputs:
     def rungs(self) -> list[str]:
         """Estimators with estimates or scores, in the order of the ladder."""
         return [name for name in RUNGS if name in self.estimates or name in self.scores]
+
+    @cached_property
+    def network(self) -> CircuitGNN | None:
+        """The trained network, or None."""
+        folder = self.path / "models" / "gnn"
+        if self.recording is None or not (folder / "best.pt").exists():
+            return None
+        return load_model(self.recording, self.config, folder)
+
+    @cached_property
+    def voltage_sample(self) -> np.ndarray | None:
+        """(T, N) voltages of some training frames [a.u.], or None."""
+        return None if self.recording is None else sample_voltage(self.recording["train"], _SAMPLE_FRAMES)
 
     @cached_property
     def headline(self) -> str | None:
@@ -156,6 +176,7 @@ def load_inputs(run: RunDir) -> ReportInputs:
         scores=_scores(run / "scores.json", gaps),
         traces=traces,
         metrics=metrics,
+        details={name: found for name in DETAILS if (found := _details(run / "scores", name))},
         gaps=gaps,
     )
 
@@ -218,10 +239,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _metrics(path: Path) -> pd.DataFrame | None:
+    metrics = _csv(path, "train again")
+    return metrics if metrics is not None and len(metrics) and "iteration" in metrics else None
+
+
+def _details(folder: Path, name: str) -> dict[str, pd.DataFrame]:
+    tables = {rung: _csv(folder / f"{rung}-{name}.csv", "run `lobula score --force`") for rung in RUNGS}
+    return {rung: table for rung, table in tables.items() if table is not None and len(table)}
+
+
+def _csv(path: Path, remedy: str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        metrics = pd.read_csv(path)
+        return pd.read_csv(path)
     except ValueError as cause:  # so are pandas' parser and empty-data errors
-        raise StoreError(f"{path}: damaged ({cause}), expected a table; train again") from cause
-    return metrics if len(metrics) and "iteration" in metrics else None
+        raise StoreError(f"{path}: damaged ({cause}), expected a table; {remedy}") from cause

@@ -7,6 +7,7 @@ from string import Template
 from typing import Any
 
 from lobula.figures import DARK, LIGHT, FigureStyle
+from lobula.report.exhibits import Detail
 from lobula.report.files import Picture
 from lobula.report.summary import Fact
 from lobula.report.tables import Row, Table
@@ -73,6 +74,17 @@ def table(content: Table, note: str = "") -> list[str]:
     if len(blocks) == 1:
         return [f'<div class="half scores">{blocks[0]}{tail}</div>']
     return [*(f'<div class="half scores">{block}</div>' for block in blocks), f'<div class="full">{tail}</div>']
+
+
+def detail(content: Detail) -> str:
+    """A block of a gallery: heading, reading, and the table to unfold."""
+    link = f'<a href="{TABLES}/{escape(content.table.name)}.csv" download>csv</a>'
+    title = f"{len(content.table.rows) - 1} rows"
+    body = f'<div class="tall">{_table_part(content.table.rows, content.table.columns)}</div>'
+    return (
+        f'<div class="full detail"><h3>{escape(content.title)}</h3><p class="note">{escape(content.reading)} {link}</p>'
+        f"{folded(title, body)}</div>"
+    )
 
 
 def properties(values: Mapping[str, Any]) -> str:

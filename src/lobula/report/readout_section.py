@@ -7,15 +7,13 @@ import numpy as np
 from lobula.figures import ByType, raw_and_corrected, slopes_by_type
 from lobula.metrics import line_fit
 from lobula.models import message_function
-from lobula.recovery.gauge import find_gauge, sample_voltage
+from lobula.recovery.gauge import find_gauge
 from lobula.recovery.linearise import on_distribution, visited_frames
 from lobula.report.circuit_sections import cell_types, corner_scores, true_weights
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
-from lobula.training import load_model
 
 _FRAMES = 16
-_GAUGE_FRAMES = 100
 _TEXT = (
     "A trained network may trade factors between its weights and its functions and predict the same. The read-out "
     "takes the slopes of the functions into the weights, so that they can be compared with synapses."
@@ -29,13 +27,12 @@ _SLOPES = (
 
 def readout_section(inputs: ReportInputs) -> Section | None:
     """Raw and corrected weights, message slopes and update slopes of the trained network."""
-    folder = inputs.path / "models" / "gnn"
-    estimates, recording = inputs.estimates.get("gnn"), inputs.recording
-    if estimates is None or recording is None or not (folder / "best.pt").exists():
+    estimates, recording, model = inputs.estimates.get("gnn"), inputs.recording, inputs.network
+    sample = inputs.voltage_sample
+    if estimates is None or recording is None or model is None or sample is None:
         return None
     if len(estimates.neurons) != recording.n_neurons:
         return None
-    model = load_model(recording, inputs.config, folder)
     exhibits = []
     if inputs.circuit is not None:
         true, raw = true_weights(inputs, estimates), model.weight.detach().double().numpy()
@@ -49,7 +46,7 @@ def readout_section(inputs: ReportInputs) -> Section | None:
         )  # fmt: skip
         exhibits.append(Exhibit("raw_and_corrected", _WEIGHTS, draw, "full"))
     slopes = on_distribution(model, *visited_frames(recording, _FRAMES))
-    gauge = find_gauge(sample_voltage(recording["train"], _GAUGE_FRAMES), message_function(model))
+    gauge = find_gauge(sample, message_function(model))
     kind, names, _ = cell_types(inputs, estimates)
     leak = None
     if inputs.circuit is not None:

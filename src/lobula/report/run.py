@@ -13,6 +13,7 @@ from lobula.report.circuit_sections import (
     neuron_section,
     weight_section,
 )
+from lobula.report.detail_section import detail_section
 from lobula.report.files import make_picture
 from lobula.report.function_section import function_section
 from lobula.report.inputs import ReportInputs, load_inputs
@@ -37,6 +38,7 @@ _SECTIONS = (
     readout_section,
     type_section,
     prediction_section,
+    detail_section,
     knowable_section,
     training_section,
 )
@@ -45,8 +47,9 @@ _SECTIONS = (
 def make_report(run_dir: RunDir | str | Path) -> Path:
     """Draw and write the report of a run; an older one is replaced.
 
-    The page is one file that works offline. Beside it lie every figure in the formats of `report.formats` with a CSV
-    of what it shows, and every table as CSV. What a run does not hold (truth, scores, traces) is left out and said.
+    The page is one file that works offline. Beside it lie a CSV of what every figure shows, every table as CSV, and the
+    figures as files if `report.formats` asks for them. What a run does not hold (truth, scores, traces) is left out and
+    said.
 
     Args:
         run_dir: a run directory whose stages have run.
@@ -84,15 +87,19 @@ def write_report(inputs: ReportInputs, folder: Path, run_name: str) -> None:
     (folder / page.FIGURES).mkdir(parents=True)
     (folder / page.TABLES).mkdir()
     settings = inputs.config.report
-    blocks, opening = {}, ""
-    for section in [found for make in _SECTIONS if (found := make(inputs)) is not None]:
-        pictures = [make_picture(e, folder / page.FIGURES, settings.formats, settings.dark) for e in section.exhibits]
-        opening += "".join(page.image(p) for p in pictures if p.exhibit.name == f"weights_{inputs.headline}")
-        for table in section.tables:
+    sections = [found for make in _SECTIONS if (found := make(inputs)) is not None]
+    exhibits = [exhibit for section in sections for exhibit in section.exhibits]
+    shown = {e.name: make_picture(e, folder / page.FIGURES, settings.formats, settings.dark) for e in exhibits}
+    best = shown.get(f"weights_{inputs.headline}")
+    blocks = {}
+    for section in sections:
+        for table in (*section.tables, *(detail.table for detail in section.details)):
             atomic_write_text(folder / page.TABLES / f"{table.name}.csv", table.values.to_csv(index=False))
         tables = [block for table in section.tables for block in page.table(table, section.note)]
-        body = page.gallery([*map(page.figure, pictures), *tables])
+        figures = [page.figure(shown[exhibit.name]) for exhibit in section.exhibits]
+        body = page.gallery([*figures, *tables, *map(page.detail, section.details)])
         blocks[section.slug] = page.section(section.slug, section.title, section.text, body)
     blocks["run"] = page.section("run", "This run", "", run_facts(inputs, run_name))
+    opening = "" if best is None else page.image(best)
     parts = head(inputs) | {"navigation": page.navigation(list(blocks)), "sections": "\n".join(blocks.values())}
     atomic_write_text(folder / "index.html", page.fill_page(parts | {"opening": opening}, settings.dark))

@@ -2,11 +2,13 @@
 
 from functools import partial
 
-from lobula.figures import Pair, loss_terms, principal_plane, r2_trajectories, training_summary
+from lobula.figures import Pair, loss_terms, training_in_phases, training_summary
 from lobula.figures.training import SCORES
+from lobula.metrics import curves_over_seeds
 from lobula.report.circuit_sections import cell_types, corner_scores, true_weights
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
+from lobula.report.plane import embedding_plane
 
 _TEXT = (
     "How the network became what it is, by optimiser step. Phases of the training are shaded in turn and named above. "
@@ -29,7 +31,8 @@ def training_section(inputs: ReportInputs) -> Section | None:
         final = {name: inputs.score("gnn", part, "fit_r2") for name, part in parts.items()}
         caption = "How close weights, time constants and resting potentials come to the truth while training goes on."
         caption += " Dots: what is read out at the end." if any(v is not None for v in final.values()) else ""
-        exhibits.append(Exhibit("r2_trajectories", caption, partial(r2_trajectories, metrics, final=final), "half"))
+        draw = partial(training_in_phases, {"gnn": curves_over_seeds([metrics], SCORES)}, final={"gnn": final})
+        exhibits.append(Exhibit("training_in_phases", caption, draw, "full"))
     summary = _summary(inputs)
     return Section("training", "Training of the network", _TEXT, exhibits + ([summary] if summary else []))
 
@@ -41,7 +44,7 @@ def _summary(inputs: ReportInputs) -> Exhibit | None:
     columns = [column for column in estimates.neurons if str(column).startswith("embedding_")]
     if not columns:
         return None
-    plane, labels = principal_plane(estimates.neurons[columns].to_numpy(float))
+    plane, labels = embedding_plane(estimates.neurons[columns].to_numpy(float))
     kind, names, _ = cell_types(inputs, estimates)
     place = inputs.true_neurons(estimates.neurons["id"].to_numpy())
     tau, rest = (estimates.neurons[column].to_numpy(float) for column in ("tau", "v_rest"))

@@ -5,13 +5,13 @@ from functools import partial
 import numpy as np
 
 from lobula.data.estimates import Estimates
-from lobula.figures import ByType, clusters_in_plane, confusion_matrix, principal_plane, type_errors, types_in_plane
+from lobula.figures import ByType, clusters_in_plane, confusion_matrix, type_errors, types_in_plane
 from lobula.metrics import confusion_counts
 from lobula.recovery.cell_types import neuron_features
 from lobula.report.circuit_sections import cell_types, edge_types, true_weights
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
-from lobula.report.plane import neuron_map
+from lobula.report.plane import embedding_plane, neuron_map
 from lobula.report.tables import type_table
 
 
@@ -22,7 +22,7 @@ def type_section(inputs: ReportInputs) -> Section | None:
         kind, names, source = cell_types(inputs, estimates)
         columns = [column for column in estimates.neurons if str(column).startswith("embedding_")]
         if columns:
-            plane, labels = principal_plane(estimates.neurons[columns].to_numpy(float))
+            plane, labels = embedding_plane(estimates.neurons[columns].to_numpy(float))
             draw = partial(types_in_plane, plane[:, 0], plane[:, 1], kind, names, labels=labels)
             caption = f"What {name} learned to tell neurons apart, coloured by {source}."
             exhibits.append(Exhibit(f"embedding_{name}", caption, draw, "half"))
