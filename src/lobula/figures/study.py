@@ -1,0 +1,45 @@
+"""Scores along the rows of a study."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lobula.figures.style import FigureStyle
+
+
+def study_curve(
+    rows: Sequence[str], scores: Mapping[str, Sequence[Sequence[float]]], title: str, style: FigureStyle
+) -> tuple[Figure, pd.DataFrame]:
+    """What is missing to a perfect score, 1 - R2, by row: median and range over seeds, logarithmic.
+
+    Args:
+        rows: (R,) names of the rows, in order.
+        scores: by estimator, R lists of R2, one number per seed; a list may be empty.
+        title: of the panel.
+        style: the look.
+
+    Returns:
+        The figure, and the numbers that it shows.
+    """
+    place, lines = np.arange(len(rows)), []
+    with style.applied():
+        figure, axes = style.panels(style.half, 3.2)
+        panel = axes[0, 0]
+        for index, (name, values) in enumerate(scores.items()):
+            hue, marker = style.category(index)
+            known = [k for k in range(len(rows)) if len(values[k])]
+            missing = [np.maximum(1.0 - np.asarray(values[k], dtype=float), 1e-16) for k in known]
+            middle = np.array([np.median(m) for m in missing])
+            least, most = (np.array([f(m) for m in missing]) for f in (np.min, np.max))
+            panel.plot(known, middle, color=hue, marker=marker, ms=4, label=name)
+            panel.fill_between(known, least, most, color=hue, alpha=0.2, lw=0)
+            lines += [
+                {"row": rows[k], "estimator": name, "seeds": len(values[k]), "median": 1 - m, "worst": 1 - w}
+                for k, m, w in zip(known, middle, most, strict=True)
+            ]
+        panel.set(yscale="log", ylabel="1 - fit R² of W", title=title)
+        panel.set_xticks(place, list(rows), rotation=30)
+        panel.legend(loc="best")
+    return figure, pd.DataFrame(lines)
