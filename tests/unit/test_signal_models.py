@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
-from tests.support.signal import right_hand_side
+from tests.support.signal_equations import right_hand_side
 
 import lobula
 from lobula.errors import ConfigError

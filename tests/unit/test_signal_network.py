@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.signal import dense
+from tests.support.signal_equations import dense
 
 import lobula
 from lobula.connectome import Connectome, Draw

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from benchmarks.signal_oracle import Products, products, regress
 from tests.support.interrupt import interrupted_after
-from tests.support.signal import right_hand_side
+from tests.support.signal_equations import right_hand_side
 
 import lobula
 from lobula.config import ExperimentConfig

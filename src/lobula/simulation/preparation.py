@@ -97,20 +97,20 @@ class SignalPreparation:
         settings, drive = config.signal, config.drive
         n_driven = (drive.n_driven or settings.n_neurons) if drive.kind == "visual" else 0
         self.connectome = signal_network(
-            settings.n_neurons,
-            settings.connectivity,
-            settings.fill,
-            settings.parameters,
-            config.simulation.seed,
-            settings.model,
-            settings.activation,
-            settings.message_functions,
-            settings.drift_period,
-            settings.connectivity_file,
-            settings.rank,
-            settings.dale_law,
-            settings.dale_factor,
-            n_driven,
+            n_neurons=settings.n_neurons,
+            connectivity=settings.connectivity,
+            fill=settings.fill,
+            parameters=settings.parameters,
+            model=settings.model,
+            activation=settings.activation,
+            message_functions=settings.message_functions,
+            drift_period=settings.drift_period,
+            connectivity_file=settings.connectivity_file,
+            rank=settings.rank,
+            dale_law=settings.dale_law,
+            dale_factor=settings.dale_factor,
+            n_driven=n_driven,
+            seed=config.simulation.seed,
         )
         self.circuit = SignalCircuit(self.connectome, config.simulation.dt)
         self.dynamics = self.circuit.dynamics
