@@ -194,12 +194,19 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         ratio: fixed lambda / n_frames (None: evidence and population decide).
         floor: lower bound on lambda / n_frames.
     """
-    n, e = wiring.n_neurons, wiring.n_edges
     problems = neuron_problems(grams, wiring)
     if ratio is None:
         ratios = np.maximum(evidence_ratios(problems, grams.n_frames), floor)
     else:
-        ratios = np.full(n, max(ratio, floor))
+        ratios = np.full(wiring.n_neurons, max(ratio, floor))
+    return solve_problems(problems, ratios, grams, wiring)
+
+
+def solve_problems(
+    problems: list[NeuronProblem], ratios: np.ndarray, grams: NeuronGrams, wiring: Wiring
+) -> LinearCircuit:
+    """The circuit for given strengths lambda / n_frames (N,); ``grams`` gives its frames and messages."""
+    n, e = wiring.n_neurons, wiring.n_edges
     per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv")}
     per_edge = {name: np.zeros(e) for name in ("theta", "theta_stderr", "weight_stderr", "resolution")}
 
