@@ -114,7 +114,7 @@ class WeightPrior:
     def _solve(self, grams: NeuronGrams, wiring: Wiring, sign: np.ndarray | None, floor: float) -> LinearCircuit:
         scale = self.scale[edges_in(self.wiring, wiring)]
         scaled = scaled_grams(grams, wiring, scale)
-        if self.tied == "none":
+        if self.tied == "none" or not wiring.n_edges:
             circuit = ridge.solve(scaled, wiring, floor=floor)
             mean, ratios = np.zeros(wiring.n_edges), circuit.regularisation
         else:

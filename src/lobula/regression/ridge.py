@@ -138,10 +138,12 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
     else:
         problems = neuron_problems(grams, wiring)
         ratios = evidence_ratios(problems, grams.n_frames) if ratio is None else np.full(n, ratio)
-    return solved(problems, grams, wiring, np.maximum(ratios, floor))
+    return solve_problems(problems, np.maximum(ratios, floor), grams, wiring)
 
 
-def solved(problems: list[NeuronProblem], grams: NeuronGrams, wiring: Wiring, ratios: np.ndarray) -> LinearCircuit:
+def solve_problems(
+    problems: list[NeuronProblem], ratios: np.ndarray, grams: NeuronGrams, wiring: Wiring
+) -> LinearCircuit:
     """The circuit for strengths lambda / n_frames (N,); without problems each equation is set up again and dropped."""
     n, e = wiring.n_neurons, wiring.n_edges
     n_own = grams.n_own

@@ -5,10 +5,11 @@ In scaled regressors n_ij g_j with coefficients t_ij = theta_ij / n_ij, about me
 .. math:: \min_{t, k, c, q} \tfrac12 \|y - X t - k v - c - q I\|^2 + \tfrac{\lambda}{2} \|t + k \mu\|^2
           \quad\text{subject to}\quad s_j t_{ij} \ge 0, \quad k \le -\kappa
 
-is what `ridge` (mu = 0) and `tied` solve without the bounds. As W = -theta / k, the bound on the leak k makes the sign
-of theta that of the weight. It needs the Gram matrices only: what is free is projected out, the rest is non-negative
-least squares. lambda stays as the evidence without signs found it, and so do standard errors and resolution: with
-signs both are better than stated. Reference: Lawson & Hanson (1974), Solving least squares problems, ch. 23.
+is what `ridge` (mu = 0) and `tied` solve without the bounds; neurons whose weights have their signs anyway are left as
+they are. As W = -theta / k, the bound on the leak k makes the sign of theta that of the weight. It needs the Gram
+matrices only: what is free is projected out, the rest is non-negative least squares. lambda stays as the evidence
+without signs found it, and so do standard errors and resolution: with signs both are better than stated. Reference:
+Lawson & Hanson (1974), Solving least squares problems, ch. 23.
 """
 
 from dataclasses import replace
@@ -21,6 +22,10 @@ from lobula.data.wiring import Wiring
 from lobula.regression.gram import NeuronGrams, in_parallel
 from lobula.regression.ridge import ROUNDING, LinearCircuit
 
+EXACT = 1e-14
+"""Share of the largest curvature that double precision resolves."""
+MOST_STEPS = 50
+"""Steps of non-negative least squares per unknown."""
 LEAST_LEAK = 1e-3
 """kappa [1/s]: with signs, no time constant is above 1,000 s or negative."""
 
@@ -41,11 +46,12 @@ def bounded_minimum(hessian: np.ndarray, rhs: np.ndarray, sign: np.ndarray) -> n
         h = h - cross.T @ cho_solve(factor, cross)
         r = r - cross.T @ cho_solve(factor, rhs[free])
     values, vectors = np.linalg.eigh((h + h.T) / 2 * np.outer(s, s))
-    kept = values > ROUNDING * values.max(initial=0.0)
+    kept = values > EXACT * values.max(initial=0.0)
     root = np.sqrt(values[kept])
     x = np.zeros(len(rhs))
     if len(bound):
-        least, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ (s * r)) / root)
+        rotated = vectors[:, kept].T
+        least, _ = nnls(root[:, None] * rotated, rotated @ (s * r) / root, maxiter=MOST_STEPS * len(bound))
         x[bound] = s * least
     if factor is not None:
         x[free] = cho_solve(factor, rhs[free] - cross @ x[bound])
@@ -69,9 +75,10 @@ def with_signs(
 
     def task(i: int) -> None:
         edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        if circuit.k[i] <= -LEAST_LEAK and np.all(sign[edges] * theta[edges] >= 0):
+        if np.all(-circuit.k[i] * sign[edges] * theta[edges] >= 0):
             return
-        lam = circuit.regularisation[i] * grams.n_frames
+        least = 10 * ROUNDING * np.diag(grams.grams[i])[:-1].max()  # confounded sources: the smaller weight
+        lam = max(circuit.regularisation[i] * grams.n_frames, least)
         x, rss = neuron_with_signs(grams.grams[i], sign[edges], mean[edges], lam)
         d = edges.stop - edges.start
         theta[edges] = x[:d]
