@@ -16,7 +16,8 @@ from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
-from lobula.models.graph_network import initial_weight
+from lobula.models.graph_network import start_weight
+from lobula.models.low_rank import weight_parameters
 from lobula.models.registry import register
 
 FIRST_TAU = 0.1  # s
@@ -26,7 +27,7 @@ class _KnownODE(AbstractDynamicsModel):
     """Weight per edge, time constant and rest per neuron; with a common tanh term or without.
 
     Args:
-        config: section `model`; `w_init` is used.
+        config: section `model`; `w_init` and `rank` are used.
         wiring: the known graph.
         scales: sizes of the recording.
         streams: random streams; "init" is used.
@@ -38,7 +39,7 @@ class _KnownODE(AbstractDynamicsModel):
         super().__init__()
         self.config, self.scales = config, scales
         self.pattern = SparsePattern(wiring)
-        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
+        start_weight(self, config, wiring, streams)
         self.log_tau = nn.Parameter(torch.full((wiring.n_neurons,), FIRST_TAU).log())
         self.v_rest = nn.Parameter(torch.zeros(wiring.n_neurons))
         self.coupling = nn.Parameter(torch.zeros(()), requires_grad=self.has_tanh)
@@ -47,7 +48,7 @@ class _KnownODE(AbstractDynamicsModel):
     def groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Time constants, rests and the tanh term are in the place of f_theta."""
         own = [self.log_tau, self.v_rest, *([self.coupling] if self.has_tanh else [])]
-        return {"f_theta": own, "W": [self.weight]}
+        return {"f_theta": own, "W": weight_parameters(self)}
 
     def message(self, voltage: Tensor) -> Tensor:
         """(B, N) relu of the voltage."""

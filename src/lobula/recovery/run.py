@@ -16,6 +16,7 @@ from lobula.data.split import Split
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
 from lobula.models import GraphNetwork, learned_messages, message_function
+from lobula.models.low_rank import low_rank
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.curvature import curvature_left
 from lobula.recovery.gauge import Gauge, find_gauge, sample_voltage, shared_gauge
@@ -32,6 +33,7 @@ from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messages
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
+from lobula.regression.latent import fit_low_rank
 from lobula.regression.ridge import LinearCircuit, fit_circuit
 from lobula.regression.tabulate import visited_range
 
@@ -119,7 +121,7 @@ def recover_gnn(recording: Recording, model: GraphNetwork, target: str, config: 
     message = learned_messages(model, visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
-        circuit = fit_circuit(recording["train"], recording.wiring, message, target, config.max_frames)
+        circuit = refitted(recording, model, message, target, config)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         if isinstance(message, EdgeMessages):
             return recover_pairs(recording, circuit, message, target, config, embedding, notes)
@@ -145,6 +147,17 @@ def recover_gnn(recording: Recording, model: GraphNetwork, target: str, config: 
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def refitted(
+    recording: Recording, model: GraphNetwork, message: Messages, target: str, config: RecoveryConfig
+) -> LinearCircuit:
+    """The circuit in closed form for learned messages; of low rank where the model's weights are."""
+    frames, factors = recording["train"], low_rank(model)
+    if factors is None or isinstance(message, EdgeMessages):
+        return fit_circuit(frames, recording.wiring, message, target, config.max_frames)
+    right = factors[2].detach().double().numpy()
+    return fit_low_rank(frames, recording.wiring, message, right, target, config.max_frames)
 
 
 def recover_pairs(

@@ -9,6 +9,7 @@ from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
+from lobula.models.low_rank import set_weight
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.spline import SplineFit
 
@@ -36,8 +37,7 @@ def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, sp
     weight = circuit.weight(wiring)
     floor = min(float(curve.values.min()), 0.0) if model.config.g_phi_positive else 0.0
     offset = floor * np.bincount(wiring.post, weight, wiring.n_neurons)
-    with torch.no_grad():
-        model.weight.copy_(torch.as_tensor(weight, dtype=torch.float32))
+    set_weight(model, torch.as_tensor(weight, dtype=torch.float32))
     if writable(model):
         write_curve(model, curve)
     matrix, rng = wiring.csr(weight), streams.generator("init", "warm start")
