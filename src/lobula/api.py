@@ -13,9 +13,10 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
 from lobula.kernels import get_activation
-from lobula.recovery import recover_circuit, recover_gnn
+from lobula.recovery import recover_circuit, recover_gnn, recover_spline
 from lobula.training import train
 from lobula.training.closed_form import train_ridge, train_spline
+from lobula.training.own_messages import sharing_facts
 
 Method = Literal["ridge", "spline", "gnn"]
 
@@ -103,6 +104,6 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
     if method == "spline" or config.training.warm_start == "spline":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
-            return recover_circuit(recording, spline.circuit, spline.curve, method, target, recovery, spline.curve)
+            return recover_spline(recording, spline, target, recovery, sharing_facts(folder / "spline"))
         return recover_gnn(recording, train(recording, config, folder, spline), target, recovery)
     return recover_gnn(recording, train(recording, config, folder), target, recovery)

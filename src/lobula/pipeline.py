@@ -24,7 +24,7 @@ from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
-from lobula.recovery import recover_circuit, recover_gnn
+from lobula.recovery import recover_circuit, recover_gnn, recover_spline
 from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
@@ -43,6 +43,7 @@ from lobula.training import load_model
 from lobula.training import train as train_gnn
 from lobula.training.closed_form import load_spline, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
+from lobula.training.own_messages import sharing_facts
 
 logger = logging.getLogger(__name__)
 
@@ -202,8 +203,7 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
         notes = {"assumed_message_function": config.ridge.activation}
         return recover_circuit(recording, circuit, message, name, target, config.recovery, notes=notes)
     if name == "spline":
-        fit = load_spline(model)
-        return recover_circuit(recording, fit.circuit, fit.curve, name, target, config.recovery, fit.curve)
+        return recover_spline(recording, load_spline(model), target, config.recovery, sharing_facts(model))
     return recover_gnn(recording, load_model(recording, config, model), target, config.recovery)
 
 
@@ -282,6 +282,8 @@ def _circuit_digest(config: ExperimentConfig) -> str:
 
 def _model_digest(config: ExperimentConfig, name: str) -> str:
     sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
+    if config.spline.sharing == "type" and "spline" in sections:
+        sections = [*sections, "recovery"]  # which says how many cell types there are
     exclude = ("training.estimators",) if name == "gnn" else ()
     own = config.digest(*sections, exclude=exclude)
     return combined_digest(_circuit_digest(config), own, config.training.target)

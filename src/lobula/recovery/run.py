@@ -35,6 +35,7 @@ from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messa
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.latent import fit_low_rank
 from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def recover_circuit(
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    is_shared = method != "gnn" or curve is not None
+    is_shared = method == "ridge" or curve is not None
     gauge = shared_gauge(voltage, message, method == "gnn") if is_shared else find_gauge(voltage, message)
     if weight is None:
         weight = circuit.weight(wiring) * gauge.scale[wiring.pre]
@@ -102,6 +103,15 @@ def recover_circuit(
         notes=facts,
         pair=pair,
     )
+
+
+def recover_spline(
+    recording: Recording, fit: SplineFit, target: str, config: RecoveryConfig, notes: dict[str, Any] | None = None
+) -> Estimates:
+    """Estimates from a spline fit, with the message functions of groups where there are any."""
+    if fit.own is None:
+        return recover_circuit(recording, fit.circuit, fit.curve, "spline", target, config, fit.curve, notes=notes)
+    return recover_circuit(recording, fit.own.circuit, fit.own.curves, "spline", target, config, notes=notes)
 
 
 def recover_gnn(recording: Recording, model: GraphNetwork, target: str, config: RecoveryConfig) -> Estimates:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from lobula.errors import MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline
 from lobula.training.distributed import process_device
+from lobula.training.own_messages import fit_own_messages, load_own
 
 
 def train_ridge(
@@ -33,7 +35,7 @@ def train_spline(
     out: Path,
     on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
-    """Circuit and message function; writes circuit.npz, curve.npz and history.csv."""
+    """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv."""
     settings = config.spline
     fit = fit_spline(
         recording["train"],
@@ -56,7 +58,9 @@ def train_spline(
         writer = csv.DictWriter(file, list(fit.history[0]))
         writer.writeheader()
         writer.writerows(fit.history)
-    return fit
+    if settings.sharing == "all":
+        return fit
+    return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
 
 
 def load_spline(out: Path) -> SplineFit:
@@ -75,4 +79,4 @@ def load_spline(out: Path) -> SplineFit:
             low, high = (float(x) for x in arrays["visited"])
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
-    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high))
+    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high), own=load_own(out))
