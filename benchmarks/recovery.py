@@ -25,7 +25,7 @@ from lobula.data.provenance import device_facts, versions
 from lobula.data.recording import Recording
 from lobula.kernels import get_activation
 from lobula.metrics import compare_weights, rung_label
-from lobula.recovery.run import IDENTIFIABLE_RESOLUTION
+from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
 from lobula.regression import accumulate, solve
 from lobula.regression.ridge import SILENT_STD
 from lobula.simulation.truth import Truth

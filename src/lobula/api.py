@@ -14,9 +14,10 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
 from lobula.kernels import get_activation
-from lobula.recovery import prior_note, recover_circuit, recover_gnn
+from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.training import train
 from lobula.training.closed_form import train_ridge, train_spline
+from lobula.training.own_messages import sharing_facts
 
 Method = Literal["ridge", "spline", "gnn"]
 
@@ -112,9 +113,7 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
     if method == "spline" or config.training.warm_start == "spline":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
-            found, update = (spline.circuit, spline.curve), config.update
-            return recover_circuit(
-                recording, *found, method, target, recovery, spline.curve, notes=notes, update=update
-            )
+            facts = {**sharing_facts(folder / "spline"), **notes}
+            return recover_spline(recording, spline, target, recovery, facts, config.update)
     model = train(recording, config, folder, spline)
     return recover_gnn(recording, model, target, recovery, update=config.update, prior=config.prior)

@@ -25,7 +25,7 @@ from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
-from lobula.recovery import prior_note, recover_circuit, recover_gnn
+from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
@@ -45,6 +45,7 @@ from lobula.training import load_model
 from lobula.training import train as train_gnn
 from lobula.training.closed_form import load_spline, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
+from lobula.training.own_messages import sharing_facts
 
 logger = logging.getLogger(__name__)
 
@@ -205,18 +206,8 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
             recording, circuit, message, name, target, config.recovery, update=config.update, notes=notes
         )
     if name == "spline":
-        fit = load_spline(model)
-        return recover_circuit(
-            recording,
-            fit.circuit,
-            fit.curve,
-            name,
-            target,
-            config.recovery,
-            fit.curve,
-            update=config.update,
-            notes=prior_note(config.prior),
-        )
+        facts = {**sharing_facts(model), **prior_note(config.prior)}
+        return recover_spline(recording, load_spline(model), target, config.recovery, facts, config.update)
     network = load_model(recording, config, model)
     return recover_gnn(recording, network, target, config.recovery, update=config.update, prior=config.prior)
 
@@ -300,6 +291,8 @@ def _circuit_digest(config: ExperimentConfig) -> str:
 def _model_digest(directory: RunDir, config: ExperimentConfig, name: str) -> str:
     sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
     sections = ["update", *sections]
+    if config.spline.sharing == "type" and "spline" in sections:
+        sections = [*sections, "recovery"]  # which says how many cell types there are
     exclude = ("training.estimators",) if name == "gnn" else ()
     own = [config.digest(*sections, exclude=exclude), config.training.target]
     if config.prior.is_active:

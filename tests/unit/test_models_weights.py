@@ -14,7 +14,8 @@ from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.metrics import line_fit
-from lobula.models.weights import WeightForm, set_weight, shape_weights, weight_parameters
+from lobula.models.low_rank import set_weight, weight_parameters
+from lobula.models.weights import WeightForm, shape_weights
 from lobula.recovery import recover_gnn
 from lobula.regression import WeightPrior, fit_spline
 from lobula.training import load_model, new_model, train

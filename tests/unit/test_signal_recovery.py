@@ -23,6 +23,7 @@ from lobula.regression.pair_grams import PairGrams
 from lobula.regression.spline import hat_grams
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, score_ceiling
+from lobula.training.closed_form import train_spline
 
 NUMBERS = ("theta", "k", "c", "theta_stderr", "weight_stderr", "resolution", "residual_std", "k_stderr", "own_gain")
 relu = get_activation("relu")
@@ -206,3 +207,10 @@ def test_own_terms_on_a_device_are_refused_where_they_are_not_computed() -> None
     recording = Recording.from_arrays(planted.voltage, planted.wiring, PLANTED_DT, planted.stimulus, planted.drift)
     with pytest.raises(ConfigError, match=r"update\.form"):
         accumulate(recording["train"], planted.wiring, np.tanh, device=torch.device("meta"), own=TanhTerm())
+
+
+def test_functions_of_groups_are_refused_with_own_terms(tmp_path) -> None:
+    recording, _ = recorded(network(20), n_frames=200)
+    config = ExperimentConfig().with_values({**SIGNAL, "spline.sharing": "type"})
+    with pytest.raises(ConfigError, match=r"spline\.sharing"):
+        train_spline(recording, config, tmp_path)

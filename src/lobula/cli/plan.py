@@ -26,6 +26,7 @@ TYPES_NEURON = 3e-4  # clustering
 SCORE_FRAME_NEURON = 2.5e-7
 REPORT, REPORT_NEURON = 10.0, 2e-4
 
+INPUT_TYPES = 12  # cell types among the inputs of a neuron
 SAMPLED_EQUATIONS = 1_500  # neurons whose equations decide the curve of the gnn
 JUDGE_FRAMES = 8_000  # of the refit after every phase of the gnn
 ALTERNATION_FRAMES = 3_000  # of each Gauss-Newton step of the gnn
@@ -157,7 +158,12 @@ def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     share = min(1.0, settings.curve_neurons / n)
     curve = n_frames * (CURVE_FRAME_NEURON * n + share * CURVE_FRAME_EDGE * wiring.n_edges)
     rounds = settings.n_rounds * (_regression(wiring, n_frames, settings.curve_neurons) + curve)
-    return rounds + _regression(wiring, _at_most(settings.max_frames, n_train))
+    whole = _regression(wiring, _at_most(settings.max_frames, n_train))
+    if settings.sharing == "all":
+        return rounds + whole
+    groups = wiring.in_degree if settings.sharing == "neuron" else np.minimum(wiring.in_degree, INPUT_TYPES)
+    products = n_frames * GRAM_FRAME_Q * share * _gram_size(wiring.in_degree + settings.own_knots * groups)
+    return 2 * rounds + 2 * whole + settings.n_rounds * products
 
 
 def _gnn(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:

@@ -32,4 +32,7 @@ class ModelConfig(Section):
     scaling: Literal["recording", "none"] = param(
         "recording", "networks see and give values in units of the recording's spread, or as they are"
     )
+    rank: int | None = param(
+        None, "weights are a product W_L W_R of this rank; null: one free weight per edge", ge=1, role="block_only"
+    )
     w_init: Literal["zeros", "randn", "randn_scaled"] = param("zeros", "start of the edge weights", role="tunable")

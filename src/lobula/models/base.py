@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lobula.kernels import SparsePattern, message_sum
+from lobula.models.low_rank import low_rank
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class AbstractDynamicsModel(nn.Module, ABC):
 
     def summed_message(self, voltage: Tensor) -> Tensor:
         """(B, N) weighted messages summed over the inputs."""
+        factors = low_rank(self)
+        if factors is not None and factors[0].is_complete and not self.sees_target:
+            form, left, right = factors
+            return form.summed(left, right, self.message(voltage))
         return self.weighted_sum(self.weight, voltage)
 
     def weighted_sum(self, weight: Tensor, voltage: Tensor) -> Tensor:

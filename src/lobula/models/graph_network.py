@@ -11,18 +11,21 @@ from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
+from lobula.models.low_rank import factorise, weight_parameters
 from lobula.models.mlp import NodeMLP, PairMLP
-from lobula.models.weights import weight_parameters
 
 
-def initial_weight(config: ModelConfig, wiring: Wiring, streams: Streams) -> Tensor:
-    """(E,) weights that a training starts from."""
+def start_weight(model: AbstractDynamicsModel, config: ModelConfig, wiring: Wiring, streams: Streams) -> None:
+    """Gives a model the weights (E,) that a training starts from, free or of low rank."""
     size = {"zeros": 0.0, "randn": 1.0, "randn_scaled": max(wiring.n_edges, 1) ** -0.5}[config.w_init]
-    return size * torch.randn(wiring.n_edges, generator=streams.torch_generator("init", "weight"))
+    generator = streams.torch_generator("init", "weight")
+    model.weight = nn.Parameter(size * torch.randn(wiring.n_edges, generator=generator))
+    if config.rank is not None:
+        factorise(model, model.pattern, config.rank, size, streams)
 
 
 class GraphNetwork(AbstractDynamicsModel):
-    """A message network, an update network on the target neuron, one free weight per edge.
+    """A message network, an update network on the target neuron, one weight per edge, free or of low rank.
 
     Args:
         config: section `model`.
@@ -48,7 +51,7 @@ class GraphNetwork(AbstractDynamicsModel):
         self.register_buffer("shared", torch.tensor(config.g_phi_shared == "yes"))
         self._is_shared = config.g_phi_shared == "yes"  # the buffer may be on a GPU, where reading it waits
         self.register_load_state_dict_post_hook(lambda model, _: model._note_shared())
-        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
+        start_weight(self, config, wiring, streams)
 
     @staticmethod
     @abstractmethod

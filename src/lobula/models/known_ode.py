@@ -16,9 +16,9 @@ from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
-from lobula.models.graph_network import initial_weight
+from lobula.models.graph_network import start_weight
+from lobula.models.low_rank import weight_parameters
 from lobula.models.registry import register
-from lobula.models.weights import weight_parameters
 
 FIRST_TAU = 0.1  # s
 
@@ -27,7 +27,7 @@ class _KnownODE(AbstractDynamicsModel):
     """Weight per edge, time constant and rest per neuron; with a common tanh term or without.
 
     Args:
-        config: section `model`; `w_init` is used.
+        config: section `model`; `w_init` and `rank` are used.
         wiring: the known graph.
         scales: sizes of the recording.
         streams: random streams; "init" is used.
@@ -39,7 +39,7 @@ class _KnownODE(AbstractDynamicsModel):
         super().__init__()
         self.config, self.scales = config, scales
         self.pattern = SparsePattern(wiring)
-        self.weight = nn.Parameter(initial_weight(config, wiring, streams))
+        start_weight(self, config, wiring, streams)
         self.log_tau = nn.Parameter(torch.full((wiring.n_neurons,), FIRST_TAU).log())
         self.v_rest = nn.Parameter(torch.zeros(wiring.n_neurons))
         self.coupling = nn.Parameter(torch.zeros(()), requires_grad=self.has_tanh)

@@ -80,19 +80,3 @@ def shape_weights(model: AbstractDynamicsModel, prior: WeightPrior) -> None:
     sign = np.zeros(prior.wiring.n_neurons) if prior.sign is None else prior.sign
     form = WeightForm(prior.scale, prior.tied, groups.of_edge, sign[prior.wiring.pre])
     parametrize.register_parametrization(model, "weight", form)
-
-
-def weight_parameters(model: AbstractDynamicsModel) -> list[nn.Parameter]:
-    """What an optimiser moves when it trains the weights."""
-    if not parametrize.is_parametrized(model, "weight"):
-        return [model.weight]
-    return [*model.parametrizations["weight"].parameters()]
-
-
-@torch.no_grad()
-def set_weight(model: AbstractDynamicsModel, weight: Tensor) -> None:
-    """Sets the weights (E,), as far as their form allows."""
-    if parametrize.is_parametrized(model, "weight"):
-        model.weight = weight
-    else:
-        model.weight.copy_(weight)

@@ -1,5 +1,5 @@
 """Reading the circuit back from a fitted model."""
 
-from lobula.recovery.run import prior_note, recover_circuit, recover_gnn
+from lobula.recovery.run import prior_note, recover_circuit, recover_gnn, recover_spline
 
-__all__ = ["prior_note", "recover_circuit", "recover_gnn"]
+__all__ = ["prior_note", "recover_circuit", "recover_gnn", "recover_spline"]

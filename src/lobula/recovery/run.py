@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from lobula.config.prior import PriorConfig
@@ -18,9 +17,8 @@ from lobula.data.split import Split
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
 from lobula.models import GraphNetwork, learned_messages, message_function
-from lobula.recovery.cell_types import find_cell_types, neuron_features
+from lobula.models.low_rank import low_rank
 from lobula.recovery.curvature import curvature_left
-from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
 from lobula.recovery.gauge import Gauge, find_gauge, range_gauge, sample_voltage, shared_gauge
 from lobula.recovery.linearise import (
     Slopes,
@@ -32,19 +30,19 @@ from lobula.recovery.linearise import (
     weights_from,
 )
 from lobula.recovery.pair_gauge import find_pair_gauge
+from lobula.recovery.tables import curve_table, edge_table, neuron_table, shared_table
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messages
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
+from lobula.regression.latent import fit_low_rank
 from lobula.regression.prior import solver_for
 from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 
 logger = logging.getLogger(__name__)
 
-IDENTIFIABLE_RESOLUTION = 0.5
-CURVE_POINTS = 257
-SHARED_POINTS = 4097
 WORSE = 0.02
 TABLE_POINTS = 1025
 PER_LEAK = UpdateConfig()
@@ -85,7 +83,7 @@ def recover_circuit(
     """
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
-    is_shared, absolute = method != "gnn" or curve is not None, update.weights == "absolute"
+    is_shared, absolute = method == "ridge" or curve is not None, update.weights == "absolute"
     gauge = gauge_of(voltage, message, is_shared, method == "gnn", update)
     if weight is None:
         weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
@@ -113,23 +111,19 @@ def recover_circuit(
     )
 
 
-def refit(
-    recording: Recording, message: Messages, target: str, max_frames: int, update: UpdateConfig, prior: PriorConfig
-) -> LinearCircuit:
-    """Evidence ridge with learned messages.
-
-    Raises:
-        ConfigError: if messages depend on the target and the update is not linear.
-    """
-    frames, wiring = recording["train"], recording.wiring
-    solver = solver_for(prior, recording)
-    if not isinstance(message, EdgeMessages):
-        form = prepare(update.form, frames, wiring, target, update.n_knots)
-        circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own, solver=solver)
-        return form.finish(circuit, message)
-    if update.form != "linear":
-        raise ConfigError(f"update.form: got {update.form} for messages that depend on the target, expected linear")
-    return fit_circuit(frames, wiring, message, target, max_frames, solver=solver)
+def recover_spline(
+    recording: Recording,
+    fit: SplineFit,
+    target: str,
+    config: RecoveryConfig,
+    notes: dict[str, Any] | None = None,
+    update: UpdateConfig = PER_LEAK,
+) -> Estimates:
+    """Estimates from a spline fit, with the message functions of groups where there are any."""
+    rest: dict[str, Any] = {"notes": notes, "update": update}
+    if fit.own is None:
+        return recover_circuit(recording, fit.circuit, fit.curve, "spline", target, config, fit.curve, **rest)
+    return recover_circuit(recording, fit.own.circuit, fit.own.curves, "spline", target, config, **rest)
 
 
 def dynamics_of(circuit: LinearCircuit) -> dict[str, np.ndarray]:
@@ -163,7 +157,7 @@ def recover_gnn(
     message = learned_messages(model, visited_range(recording["train"]), TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
-        circuit = refit(recording, message, target, config.max_frames, update, prior)
+        circuit = refitted(recording, model, message, target, config, update, prior)
         notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         if isinstance(message, EdgeMessages):
             return recover_pairs(recording, circuit, message, target, config, embedding, notes)
@@ -191,6 +185,36 @@ def recover_gnn(
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def refitted(
+    recording: Recording,
+    model: GraphNetwork,
+    message: Messages,
+    target: str,
+    config: RecoveryConfig,
+    update: UpdateConfig,
+    prior: PriorConfig,
+) -> LinearCircuit:
+    """The circuit in closed form for learned messages; of low rank where the model's weights are.
+
+    Raises:
+        ConfigError: if the update is not linear and the messages depend on the target, or the weights are of low rank.
+    """
+    frames, wiring, most = recording["train"], recording.wiring, config.max_frames
+    factors, solver = low_rank(model), solver_for(prior, recording)
+    if factors is None and not isinstance(message, EdgeMessages):
+        form = prepare(update.form, frames, wiring, target, update.n_knots)
+        circuit = fit_circuit(frames, form.wiring, message, target, most, own=form.own, solver=solver)
+        return form.finish(circuit, message)
+    if update.form != "linear":
+        raise ConfigError(
+            f"update.form: got {update.form} with weights of low rank or messages that depend on the target, "
+            "expected linear"
+        )
+    if factors is None or isinstance(message, EdgeMessages):
+        return fit_circuit(frames, wiring, message, target, most, solver=solver)
+    return fit_low_rank(frames, wiring, message, factors[2].detach().double().numpy(), target, most)
 
 
 def recover_pairs(
@@ -318,65 +342,3 @@ def gauge_of(
     if update.weights == "absolute":
         return range_gauge(voltage, message)
     return shared_gauge(voltage, message, unit_slope) if is_shared else find_gauge(voltage, message)
-
-
-def shared_table(message: MessageFunction, voltage: np.ndarray) -> PiecewiseLinear:
-    """A known message function as a curve over the range of the voltages (T, N)."""
-    grid = np.linspace(float(voltage.min()), float(voltage.max()), SHARED_POINTS)
-    return PiecewiseLinear(grid, np.asarray(message(grid[:, None]), dtype=np.float64)[:, 0])
-
-
-def curve_table(
-    curve: PiecewiseLinear | None, message: MessageFunction, voltage: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The message function as a table: voltages (K,), messages (K,) if shared, else (K, N)."""
-    if curve is not None:
-        return curve.knots, curve.values
-    grid = np.linspace(float(voltage.min()), float(voltage.max()), CURVE_POINTS)
-    table = message(np.broadcast_to(grid[:, None], (CURVE_POINTS, voltage.shape[1])).astype(np.float32))
-    return grid, table.astype(np.float32)
-
-
-def edge_table(
-    wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, gauge: Gauge, absolute: bool
-) -> pd.DataFrame:
-    """One row per edge, in original neuron ids."""
-    ids, stderr = wiring.neuron_ids, circuit.theta_stderr if absolute else circuit.weight_stderr
-    return pd.DataFrame(
-        {
-            "pre": ids[wiring.pre],
-            "post": ids[wiring.post],
-            "weight": weight,
-            "stderr": stderr * np.abs(gauge.scale[wiring.pre]),
-            "resolution": circuit.resolution,
-            "identifiable": circuit.resolution >= IDENTIFIABLE_RESOLUTION,
-        }
-    )
-
-
-def neuron_table(
-    wiring: Wiring,
-    circuit: LinearCircuit,
-    weight: np.ndarray,
-    v_rest: np.ndarray,
-    embedding: np.ndarray | None,
-    config: RecoveryConfig,
-    voltage: np.ndarray,
-) -> pd.DataFrame:
-    """One row per neuron, in original ids."""
-    if config.types_from == "dynamics":
-        types = find_dynamic_types(own_rates(circuit, voltage), config.n_cell_types)
-    else:
-        features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
-        types = find_cell_types(wiring, features, weight, config.n_cell_types)
-    table = {
-        "id": wiring.neuron_ids,
-        "tau": circuit.tau,
-        "v_rest": v_rest,
-        "residual_std": circuit.residual_std,
-        "cluster": types.gmm,
-        "cluster_kmeans": types.k_means,
-    }
-    if embedding is not None:
-        table |= {f"embedding_{d}": embedding[:, d] for d in range(embedding.shape[1])}
-    return pd.DataFrame(table)

@@ -1,5 +1,6 @@
 """The regressors of every neuron in groups that share a mean, and the equations about such means."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +51,7 @@ class Columns:
         n_frames: frames of the products.
     """
 
-    grams: list[np.ndarray]
+    grams: Sequence[np.ndarray]
     indptr: np.ndarray
     group: np.ndarray
     live: np.ndarray

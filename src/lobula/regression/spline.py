@@ -15,7 +15,7 @@ residual variance. It starts at g(v) = v and knows nothing of the true nonlinear
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -48,6 +48,9 @@ from lobula.regression.gram import (
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, Solver, solve
 
+if TYPE_CHECKING:
+    from lobula.regression.own_curves import OwnFit
+
 logger = logging.getLogger(__name__)
 
 FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
@@ -67,12 +70,14 @@ class SplineFit:
         curve: the message function, with offset and scale by `settle_gauge`.
         visited: (2,) voltages between which 99.8 % of the recording lies: outside, the curve is an extrapolation.
         history: one row per round: mean log residual variance, number of knots, step taken.
+        own: circuit and functions where groups of neurons have their own; ``circuit`` and ``curve`` are then the start.
     """
 
     circuit: LinearCircuit
     curve: PiecewiseLinear
     visited: tuple[float, float]
     history: list[dict[str, float]] = field(default_factory=list)
+    own: "OwnFit | None" = None
 
 
 def fit_spline(

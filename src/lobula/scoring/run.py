@@ -11,7 +11,8 @@ from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary
-from lobula.recovery.run import IDENTIFIABLE_RESOLUTION, rest_with_gauge
+from lobula.recovery.run import rest_with_gauge
+from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
 from lobula.regression import fit_circuit
 from lobula.regression.update_form import prepare
 from lobula.scoring.truth_gauge import true_gauge

@@ -8,10 +8,13 @@ import torch
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
-from lobula.models.messages import learned_messages
+from lobula.models.low_rank import low_rank
+from lobula.models.messages import learned_messages, message_function
 from lobula.regression.edge_messages import Messages
+from lobula.regression.latent import fit_low_rank
 from lobula.regression.ridge import LinearCircuit, Solver, fit_circuit, solve
 from lobula.regression.spline import misfit, some_targets
+from lobula.regression.tabulate import tabulate
 from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,10 @@ def alternate(
         device: where the Gram matrices of the refits are computed.
         solver: what solves for the circuit.
     """
+    factors = low_rank(model)
+    if factors is not None:  # a step on g would take residuals that free weights leave, where few frames leave none
+        right = factors[2].detach().double().cpu().numpy()
+        return fit_low_rank(split, wiring, tabulate(message_function(model), visited), right, target, n_frames, device)
     part = some_targets(wiring, EQUATIONS)
     fed = np.flatnonzero(part.in_degree > 0)
 

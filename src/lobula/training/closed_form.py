@@ -9,11 +9,12 @@ import numpy as np
 
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.recording import Recording
-from lobula.errors import MissingInputError, StoreError
+from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
 from lobula.regression.update_form import prepare
 from lobula.training.distributed import process_device
+from lobula.training.own_messages import fit_own_messages, load_own
 
 
 def train_ridge(
@@ -38,8 +39,9 @@ def train_spline(
     out: Path,
     on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
-    """Circuit and message function; writes circuit.npz, curve.npz and history.csv."""
+    """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv."""
     settings, frames = config.spline, recording["train"]
+    check_sharing(config)
     form = prepare(config.update.form, frames, recording.wiring, config.training.target, config.update.n_knots)
     fit = fit_spline(
         frames,
@@ -67,7 +69,22 @@ def train_spline(
         writer = csv.DictWriter(file, list(fit.history[0]))
         writer.writeheader()
         writer.writerows(fit.history)
-    return fit
+    if settings.sharing == "all":
+        return fit
+    return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
+
+
+def check_sharing(config: ExperimentConfig) -> None:
+    """Check that functions of groups are asked for only where they are implemented.
+
+    Raises:
+        ConfigError: with own terms of the update, or a prior on the weights.
+    """
+    if config.spline.sharing != "all" and (config.update.form != "linear" or config.prior.is_active):
+        raise ConfigError(
+            f"spline.sharing: got {config.spline.sharing} with update.form={config.update.form} and prior "
+            f"{config.prior.label or 'off'}, expected update.form=linear and no prior; or set spline.sharing=all"
+        )
 
 
 def load_spline(out: Path) -> SplineFit:
@@ -86,4 +103,4 @@ def load_spline(out: Path) -> SplineFit:
             low, high = (float(x) for x in arrays["visited"])
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
-    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high))
+    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high), own=load_own(out))

@@ -19,7 +19,7 @@ def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bo
     groups: list[dict[str, Any]] = [
         {"name": name, "params": own[name], "lr": lr, "base_lr": lr} for name, lr in rates.items() if name in own
     ]
-    device = model.weight.device
+    device = model.pattern.pre.device
     if device.type != "cuda":
         return torch.optim.Adam(groups, fused=True)
     groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]

@@ -104,9 +104,9 @@ def f_theta_centering(model: GraphNetwork, voltage: Tensor, visited: Visited) ->
 
 def w_sign(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Dale's law: share of positive times share of negative weight among each neuron's outputs."""
-    n, pre = model.pattern.n_neurons, model.pattern.pre
-    total = torch.zeros(n, device=model.weight.device).index_add(0, pre, model.weight.abs())
-    positive = torch.zeros(n, device=model.weight.device).index_add(0, pre, model.weight.clamp(min=0.0))
+    n, pre, weight = model.pattern.n_neurons, model.pattern.pre, model.weight
+    total = torch.zeros(n, device=weight.device).index_add(0, pre, weight.abs())
+    positive = torch.zeros(n, device=weight.device).index_add(0, pre, weight.clamp(min=0.0))
     share = positive / total.clamp(min=1e-12)
     return [(share * (1.0 - share), 1.0)]
 

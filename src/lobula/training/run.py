@@ -149,6 +149,12 @@ def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -
             f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
             f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
         )
+    if config.model.rank is not None and (model.sees_target or settings.warm_start != "none"):
+        what = f"model.name={config.model.name}" if model.sees_target else f"training.warm_start={settings.warm_start}"
+        raise ConfigError(
+            f"model.rank: got {config.model.rank} with {what}, expected null: factors act on messages of the sources "
+            "alone, and start by themselves"
+        )
 
 
 def window_of(settings: TrainingConfig) -> Window:

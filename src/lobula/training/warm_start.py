@@ -9,7 +9,7 @@ from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
-from lobula.models.weights import set_weight
+from lobula.models.low_rank import set_weight
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.spline import SplineFit
 

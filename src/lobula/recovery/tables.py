@@ -1,0 +1,79 @@
+"""Tables of what was recovered: edges and neurons in original ids, message curves."""
+
+import numpy as np
+import pandas as pd
+
+from lobula.config.recovery import RecoveryConfig
+from lobula.data.wiring import Wiring
+from lobula.recovery.cell_types import find_cell_types, neuron_features
+from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
+from lobula.recovery.gauge import Gauge
+from lobula.regression.circuit import LinearCircuit
+from lobula.regression.curve import PiecewiseLinear
+from lobula.regression.gram import MessageFunction
+
+IDENTIFIABLE_RESOLUTION = 0.5
+CURVE_POINTS = 257
+SHARED_POINTS = 4097
+
+
+def shared_table(message: MessageFunction, voltage: np.ndarray) -> PiecewiseLinear:
+    """A known message function as a curve over the range of the voltages (T, N)."""
+    grid = np.linspace(float(voltage.min()), float(voltage.max()), SHARED_POINTS)
+    return PiecewiseLinear(grid, np.asarray(message(grid[:, None]), dtype=np.float64)[:, 0])
+
+
+def curve_table(
+    curve: PiecewiseLinear | None, message: MessageFunction, voltage: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The message function as a table: voltages (K,), messages (K,) if shared, else (K, N)."""
+    if curve is not None:
+        return curve.knots, curve.values
+    grid = np.linspace(float(voltage.min()), float(voltage.max()), CURVE_POINTS)
+    table = message(np.broadcast_to(grid[:, None], (CURVE_POINTS, voltage.shape[1])).astype(np.float32))
+    return grid, table.astype(np.float32)
+
+
+def edge_table(
+    wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, gauge: Gauge, absolute: bool
+) -> pd.DataFrame:
+    """One row per edge, in original neuron ids."""
+    ids, stderr = wiring.neuron_ids, circuit.theta_stderr if absolute else circuit.weight_stderr
+    return pd.DataFrame(
+        {
+            "pre": ids[wiring.pre],
+            "post": ids[wiring.post],
+            "weight": weight,
+            "stderr": stderr * np.abs(gauge.scale[wiring.pre]),
+            "resolution": circuit.resolution,
+            "identifiable": circuit.resolution >= IDENTIFIABLE_RESOLUTION,
+        }
+    )
+
+
+def neuron_table(
+    wiring: Wiring,
+    circuit: LinearCircuit,
+    weight: np.ndarray,
+    v_rest: np.ndarray,
+    embedding: np.ndarray | None,
+    config: RecoveryConfig,
+    voltage: np.ndarray,
+) -> pd.DataFrame:
+    """One row per neuron, in original ids."""
+    if config.types_from == "dynamics":
+        types = find_dynamic_types(own_rates(circuit, voltage), config.n_cell_types)
+    else:
+        features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
+        types = find_cell_types(wiring, features, weight, config.n_cell_types)
+    table = {
+        "id": wiring.neuron_ids,
+        "tau": circuit.tau,
+        "v_rest": v_rest,
+        "residual_std": circuit.residual_std,
+        "cluster": types.gmm,
+        "cluster_kmeans": types.k_means,
+    }
+    if embedding is not None:
+        table |= {f"embedding_{d}": embedding[:, d] for d in range(embedding.shape[1])}
+    return pd.DataFrame(table)
