@@ -18,21 +18,37 @@ Section = Annotated[
 ]
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="Only what acts on this model (model.name), with its role.", show_default=False
+    ),
+]
+
+
 @info_app.command()
-def params(section: Section = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def params(section: Section = None, model: Model = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """Fields of the config: default, unit, valid values, meaning.
 
     Any of them can be changed with --set.
 
-    Example:  [bold]lobula info params training[/bold]
+    Example:  [bold]lobula info params training --model flyvis_linear[/bold]
     """
     with session(debug):
         rows = params_doc(section)
+        if model is not None:
+            from lobula.models import registry  # torch: seconds that only this option pays
+
+            reads = registry.entry(model).reads
+            rows = [row for row in rows if row.path in reads]
         if as_json:
             typer.echo(json.dumps([asdict(row) for row in rows], indent=2, default=str))
             return
         lines = [[row.path, _shown(row.default), row.unit, row.valid or row.kind, row.meaning] for row in rows]
-        terminal().print(plain_table(["field", "default", "unit", "valid", "meaning"], lines))
+        columns = ["field", "default", "unit", "valid", "meaning"]
+        if model is not None:
+            columns, lines = [*columns, "role"], [[*line, row.role] for line, row in zip(lines, rows, strict=True)]
+        terminal().print(plain_table(columns, lines))
 
 
 @info_app.command()

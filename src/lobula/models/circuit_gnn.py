@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from lobula.config.model import ModelConfig
+from lobula.models.fields import all_but
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.mlp import ALIKE, NodeMLP
 from lobula.models.registry import register
 
 
-@register("flyvis_A")
+@register("flyvis_A", reads=all_but())
 class CircuitGNN(GraphNetwork):
     """Messages that depend on the source neuron alone, evaluated once per neuron."""
 

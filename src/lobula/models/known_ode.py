@@ -16,11 +16,13 @@ from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
+from lobula.models.fields import ANY_NETWORK, EMBEDDING, MESSAGE_NETWORK, UPDATE_NETWORK, all_but
 from lobula.models.graph_network import start_weight
 from lobula.models.low_rank import weight_parameters
 from lobula.models.registry import register
 
 FIRST_TAU = 0.1  # s
+READS = all_but(MESSAGE_NETWORK, UPDATE_NETWORK, ANY_NETWORK, EMBEDDING)
 
 
 class _KnownODE(AbstractDynamicsModel):
@@ -66,14 +68,14 @@ class _KnownODE(AbstractDynamicsModel):
         return self.update(voltage, self.summed_message(voltage), external)
 
 
-@register("flyvis_linear")
+@register("flyvis_linear", reads=READS)
 class KnownODE(_KnownODE):
     """The fly circuit's equation."""
 
     has_tanh = False
 
 
-@register("flyvis_linear_tanh")
+@register("flyvis_linear_tanh", reads=READS)
 class KnownODEWithTanh(_KnownODE):
     """The same with a term s tanh(v), s common to all neurons."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lobula.config.model import ModelConfig
+from lobula.models.fields import FACTORS, all_but
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.mlp import ALIKE, PairMLP
 from lobula.models.registry import register
@@ -18,7 +19,7 @@ FRAMES = 32
 """Frames evaluated at a time; the first layer's shares take 2 x 4 N H bytes each."""
 
 
-@register("flyvis_B")
+@register("flyvis_B", reads=all_but(FACTORS))
 class PairGNN(GraphNetwork):
     """Messages that depend on source and target, evaluated on every edge."""
 

@@ -1,25 +1,71 @@
-"""Models by name."""
+"""Models by name, and which settings each of them reads."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from lobula.config.experiment import ExperimentConfig
+from lobula.config.messages import nearest_name
 from lobula.errors import ConfigError
 from lobula.models.base import AbstractDynamicsModel
+from lobula.models.fields import SECTIONS, paths
 
-_MODELS: dict[str, Callable[..., AbstractDynamicsModel]] = {}
+
+@dataclass(frozen=True)
+class Entry:
+    """A model.
+
+    Attributes:
+        build: makes one.
+        reads: fields of the sections `model` and `training` that act on it.
+    """
+
+    build: Callable[..., AbstractDynamicsModel]
+    reads: frozenset[str]
 
 
-def register(name: str) -> Callable[[type], type]:
-    """Class decorator: makes a model available as ``model.name``."""
+_MODELS: dict[str, Entry] = {}
+
+
+def register(name: str, reads: frozenset[str]) -> Callable[[type], type]:
+    """Class decorator: makes a model available as ``model.name``.
+
+    Args:
+        name: of the model.
+        reads: the fields that act on it, see `fields.all_but`.
+    """
 
     def add(cls: type) -> type:
-        _MODELS[name] = cls
+        _MODELS[name] = Entry(cls, reads)
         return cls
 
     return add
 
 
+def names() -> tuple[str, ...]:
+    """Names of all models, sorted."""
+    return tuple(sorted(_MODELS))
+
+
+def entry(name: str) -> Entry:
+    """The model of that name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if name not in _MODELS:
+        nearest = nearest_name(name, names())
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        raise ConfigError(f"model.name: got {name!r}, expected one of {', '.join(names())}{hint}")
+    return _MODELS[name]
+
+
 def build(name: str, *args, **kwargs) -> AbstractDynamicsModel:
     """A new model of that name."""
-    if name not in _MODELS:
-        raise ConfigError(f"model.name: got {name!r}, expected one of {sorted(_MODELS)}")
-    return _MODELS[name](*args, **kwargs)
+    return entry(name).build(*args, **kwargs)
+
+
+def idle_fields(config: ExperimentConfig) -> list[str]:
+    """Fields that differ from their defaults and do not act on the config's model."""
+    reads, given, default = entry(config.model.name).reads, config.to_dict(), ExperimentConfig().to_dict()
+    places = (path.split(".") for section in SECTIONS for path in paths(section) if path not in reads)
+    return [f"{section}.{key}" for section, key in places if given[section][key] != default[section][key]]

@@ -142,6 +142,9 @@ def train(
 def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -> None:
     settings = config.training
     check_regime(settings)
+    idle = registry.idle_fields(config) if team.leads else []
+    if idle:
+        logger.info("%s: no effect with model.name=%s", ", ".join(idle), config.model.name)
     if settings.loss == "norm" and team.size > 1:
         raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
     if not model.learns_messages and (settings.warm_start != "none" or settings.cluster_every is not None):
