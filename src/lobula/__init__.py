@@ -1,40 +1,16 @@
 """lobula recovers how a neural circuit works from its recorded activity."""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from lobula.api import fit
-from lobula.config import ExperimentConfig, load_config
-from lobula.connectome import Connectome, optic_lobe
-from lobula.data import NeuronState, NeuronTimeSeries, Recording, Wiring
-from lobula.data.estimates import Estimates
-from lobula.errors import LobulaError
-from lobula.pipeline import RunResult, recover, report, run, score, simulate, train
-from lobula.simulation import integrate, signal_network
+if TYPE_CHECKING:
+    from lobula.public import *  # noqa: F403
+else:
+    from lobula.lazy import lazy_names
+
+    __getattr__, __dir__ = lazy_names(__name__)
 
 try:
     __version__ = version("lobula")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
-
-__all__ = [
-    "Connectome",
-    "Estimates",
-    "ExperimentConfig",
-    "LobulaError",
-    "NeuronState",
-    "NeuronTimeSeries",
-    "Recording",
-    "RunResult",
-    "Wiring",
-    "fit",
-    "integrate",
-    "load_config",
-    "optic_lobe",
-    "recover",
-    "report",
-    "run",
-    "score",
-    "signal_network",
-    "simulate",
-    "train",
-]

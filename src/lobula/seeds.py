@@ -12,7 +12,7 @@ from lobula.data.run_dir import MANIFEST
 from lobula.errors import ConfigError, DivergedError, StoreError
 from lobula.report.reference import SEED_FIELDS
 from lobula.report.seed_table import SeedScores
-from lobula.report.tables import duration
+from lobula.report.words import duration
 
 logger = logging.getLogger(__name__)
 

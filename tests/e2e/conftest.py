@@ -36,7 +36,6 @@ SHORT_TRAINING = {
     "recovery.n_cell_types": "5",
     "scoring.rollout_steps": "20",
     "scoring.n_rollouts": "2",
-    "report.formats": "[png]",
 }
 
 

@@ -4,6 +4,7 @@ Faults are planted from here: nothing in lobula knows of them.
 """
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -184,11 +185,23 @@ def test_assessment_never_changes_the_verdict(copied, lobula, code):
     assert said in (out / "history.md").read_text()
 
 
+def test_a_recipe_without_a_reference_says_how_to_make_one(lobula, tmp_path):
+    assert lobula("check", "gs").error_line.endswith("with: lobula check gs --update")
+    recipe = tmp_path / "my runs" / "mine.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text("name: mine\n")
+    line = lobula("check", recipe, "--set", "training.n_steps=5", "--seeds", "2", "--out", tmp_path / "out").error_line
+    assert str(recipe.with_name("mine.reference.json")) in line
+    words = ["lobula", "check", str(recipe), "--set", "training.n_steps=5", "--out", str(tmp_path / "out")]
+    assert shlex.split(line.partition("with: ")[2]) == [*words, "--seeds", "2", "--update"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_input(copied, lobula, tmp_path):
     out, reference, words = copied
     new = ["--out", tmp_path / "new"]
     lines = {
-        "no reference there": lobula(*words[:-1], tmp_path / "none.json", *new).error_line,
+        "no reference to compare with": lobula(*words[:-1], tmp_path / "none.json", *new).error_line,
         "no run here": lobula(*words, *new, "--skip-train").error_line,
         "did you mean fly-small?": lobula("check", "fly-smal", *new).error_line,
         "--assess": lobula(*words, *new, "--assess", "say 'oh").error_line,

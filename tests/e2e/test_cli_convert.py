@@ -26,7 +26,7 @@ def test_converted_it_can_be_inspected_and_learned_from(lobula, tmp_path, datase
     assert lobula("data", "inspect", path).code == 0
     assert lobula("data", "inspect", tmp_path / "new" / "truth.zarr").code == 0
     settings = [f"simulation.recording={path}", "training.estimators=[ridge]", "recovery.n_cell_types=2"]
-    settings += ["scoring.rollout_steps=20", "scoring.n_rollouts=2", "report.formats=[png]", "training.target=drift"]
+    settings += ["scoring.rollout_steps=20", "scoring.n_rollouts=2", "training.target=drift"]
     words = [word for setting in settings for word in ("--set", setting)]
     run = lobula("run", *words, "--out", tmp_path / "run")
     assert run.code == 0, run.err

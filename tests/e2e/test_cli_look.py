@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import zarr
 from lobula.config import recipe_names
 from lobula.connectome import optic_lobe
 
+HEAVY = ("torch", "zarr", "pandas", "scipy", "matplotlib", "sklearn")
 STAGES = ("run", "simulate", "train", "recover", "score", "report")
 OTHERS = (
     ("info", "params"),
@@ -42,6 +44,15 @@ def test_commands_that_do_not_exist_yet_are_not_offered(lobula):
     text = lobula("--help").out
     assert all(f" {stage} " in text for stage in (*STAGES, "check", "compare", "info", "doctor", "bench", "data"))
     assert "No such command" in lobula("explore").error_line
+
+
+def test_looking_around_does_not_import_what_takes_long():
+    looks = [["--help"], ["info", "params", "training"], ["info", "recipes"]]
+    looks += [[*words, "--help"] for words in (*((stage,) for stage in STAGES), *OTHERS, ("check",), ("compare",))]
+    code = f"import sys, lobula\nfrom lobula.cli import main\nfor words in {looks}: main(words)\n"
+    code += f"print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.split()) == (0, [])
 
 
 def test_module_can_be_run(spawn):
@@ -91,7 +102,7 @@ def test_doctor_says_no_when_it_cannot_write(lobula, tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("lobula.cli.doctor.atomic_write_text", refuse)
+    monkeypatch.setattr("lobula.cli.health.atomic_write_text", refuse)
     done = lobula("doctor", "--out", tmp_path)
     assert done.code == 2
     assert "Permission denied; choose another --out" in done.err

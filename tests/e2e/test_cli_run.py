@@ -122,6 +122,11 @@ def test_existing_recording_is_fitted_without_a_truth(recording, tmp_path, lobul
         assert done.code == 0, done.err
     scores = json.loads((out / "scores.json").read_text())
     assert set(scores["ridge"]) == {"prediction"}
+    assert "report.formats" in lobula("report", "--out", out, "--formats", "gif").error_line
+    done = lobula("report", "--out", out, "--formats", "svg,png")
+    assert done.code == 0, done.err
+    kinds = {file.suffix for file in (out / "report" / "figures").iterdir()}
+    assert {".svg", ".png", ".csv"} <= kinds
     assert not (out / "recording.zarr").exists()
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lobula.bench import plain, run_rows
+from lobula.bench import plain
 from lobula.bench.rows import DT, Sizes, driven_recording, own_model, own_simulation, random_frames
+from lobula.bench.run import run_rows
 from lobula.bench.timing import compared, interleaved
 from lobula.connectome import optic_lobe
 from lobula.errors import ConfigError

@@ -23,7 +23,8 @@ from lobula.report.function_section import gauged_curve, learned_updates, true_m
 from lobula.report.inputs import load_inputs, positions
 from lobula.report.run import make_report
 from lobula.report.summary import facts, sentences, warnings
-from lobula.report.tables import duration, number, prediction_table, score_table, type_table
+from lobula.report.tables import prediction_table, score_table, type_table
+from lobula.report.words import duration, number
 from support.synthetic_run import make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")

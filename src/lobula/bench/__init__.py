@@ -1,5 +1,4 @@
-"""How fast lobula is here: each row against a plain formulation of the same arithmetic, in one process, interleaved."""
+"""How fast lobula is here: each row against a plain formulation of the same arithmetic, in one process, interleaved.
 
-from lobula.bench.run import ROWS, chosen_rows, run_rows
-
-__all__ = ["ROWS", "chosen_rows", "run_rows"]
+`run.run_rows` times them. It is not re-exported: the command line names the rows without importing them.
+"""

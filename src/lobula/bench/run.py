@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lobula.bench import hardware, rows
+from lobula.bench.names import ROW_NAMES
 from lobula.bench.rows import Sizes
 from lobula.bench.scale import brain, scale
 from lobula.bench.timing import Row
@@ -14,15 +15,11 @@ from lobula.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-ROWS: dict[str, Callable[[Sizes], list[Row]]] = {
-    "step": rows.step,
-    "simulate": rows.simulate,
-    "ridge": rows.ridge,
-    "recover": rows.recover,
-    "io": rows.io,
-    "scale": scale,
-    "brain": brain,
-}
+_CALLS: tuple[Callable[[Sizes], list[Row]], ...] = (
+    *(rows.step, rows.simulate, rows.ridge, rows.recover, rows.io),
+    *(scale, brain),
+)
+ROWS = dict(zip(ROW_NAMES, _CALLS, strict=True))
 
 
 def chosen_rows(names: Sequence[str]) -> list[str]:

@@ -3,15 +3,11 @@
 import json
 from pathlib import Path
 from typing import Annotated
-from zipfile import BadZipFile
 
-import numpy as np
 import typer
 
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
-from lobula.data.annotations import NAMES, annotate
-from lobula.errors import MissingInputError, ShapeError, StoreError
 
 RecordingPath = Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording.zarr.")]
 FactsFile = Annotated[
@@ -33,29 +29,11 @@ def annotate_command(recording: RecordingPath, file: FactsFile, as_json: AsJson 
     Example:  [bold]lobula data annotate mine.zarr known.npz[/bold]
     """
     with session(debug):
+        from lobula.data.annotations import annotate, read_facts
+
         known = annotate(recording, **read_facts(file))
         if as_json:
             typer.echo(json.dumps({"recording": str(recording), "annotations": list(known)}, indent=2))
             return
         typer.echo(f"annotations: {', '.join(known)}")
         typer.echo(str(recording))
-
-
-def read_facts(path: Path) -> dict[str, np.ndarray]:
-    """The annotations that a file holds, by name.
-
-    Raises:
-        MissingInputError: if there is no file.
-        StoreError: if it cannot be read.
-        ShapeError: if it holds none, or something else.
-    """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file, expected an .npz with {', '.join(NAMES)}; check the path")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            facts = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, BadZipFile) as cause:
-        raise StoreError(f"{path}: no readable .npz file ({cause}); check the file") from cause
-    if not facts or not set(facts) <= set(NAMES):
-        raise ShapeError(f"{path}: holds {', '.join(facts) or 'nothing'}, expected any of {', '.join(NAMES)}")
-    return facts

@@ -1,6 +1,7 @@
 """The Typer app: every command in one place, and the entry point."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 
@@ -10,9 +11,10 @@ from lobula.cli.compare import compare
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
 from lobula.cli.info import info_app
-from lobula.cli.run import run
+from lobula.cli.options import with_options
+from lobula.cli.run import Seeds, run
 from lobula.cli.session import EXIT_INPUT, say
-from lobula.cli.stages import STAGES, stage_command
+from lobula.cli.stages import STAGES, Formats, perform, report
 
 app = typer.Typer(
     name="lobula",
@@ -24,8 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+_OWN = {"run": (run, {"seeds": Seeds}), "report": (report, {"formats": Formats})}
 for _stage in STAGES:
-    app.command(_stage.name, help=_stage.help)(run if _stage.name == "run" else stage_command(_stage))
+    _perform, _options = _OWN.get(_stage.name, (perform, {}))
+    app.command(_stage.name, help=_stage.help)(with_options(partial(_perform, _stage), _options))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
 app.command("check")(check_command)

@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lobula.bench import ROWS, chosen_rows, run_rows
-from lobula.bench.rows import Sizes
+from lobula.bench.names import ROW_NAMES
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
 from lobula.cli.tables import plain_table, size, terminal
@@ -18,7 +17,7 @@ from lobula.data.atomic import atomic_write_bytes, atomic_write_text
 from lobula.errors import ConfigError
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[ROW]...", help=f"{', '.join(ROWS)}, all.", show_default="step")
+    list[str] | None, typer.Argument(metavar="[ROW]...", help=f"{', '.join(ROW_NAMES)}, all.", show_default="step")
 ]
 Extent = Annotated[int, typer.Option("--extent", min=0, max=20, help="Radius of the optic lobe; 8 is the whole.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Times that each call is timed; medians are shown.")]
@@ -45,6 +44,9 @@ def bench(
     Example:  [bold]lobula bench step ridge --out benchmarks/results/speed[/bold]
     """
     with session(debug):
+        from lobula.bench.rows import Sizes
+        from lobula.bench.run import chosen_rows, run_rows
+
         if out is not None and out.exists() and not out.is_dir():
             raise ConfigError(f"--out: {out} is a file, expected a folder; choose another")
         names = chosen_rows(rows or ["step"])

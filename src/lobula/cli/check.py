@@ -1,8 +1,9 @@
 """`lobula check`: is everything still as good as the stored reference says?"""
 
 import json
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +12,11 @@ from lobula.cli.run import refuse_several_processes, resolve_seeds
 from lobula.cli.session import session
 from lobula.cli.stages import shows_progress
 from lobula.cli.tables import plain_table, terminal
-from lobula.regression_check import CheckOptions, CheckResult, check
+from lobula.errors import MissingInputError
 from lobula.report.assess import parse_command
-from lobula.report.reference import reference_path
-from lobula.report.regression import HEADINGS
-from lobula.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from lobula.regression_check import CheckResult
 
 EXIT_WORSE = 1
 Named = Annotated[str, typer.Argument(metavar="RECIPE", help="Shipped recipe or YAML file.")]
@@ -83,6 +84,10 @@ def check_command(
     New reference:  [bold]lobula check mine.yaml --update --seeds 5[/bold]
     """
     with session(debug, quiet, verbose):
+        from lobula.regression_check import CheckOptions, check
+        from lobula.report.reference import reference_path
+        from lobula.seeds import parse_seeds
+
         refuse_several_processes("check")
         options = CheckOptions(
             parse_seeds(seeds) if seeds is not None else None,
@@ -92,15 +97,25 @@ def check_command(
             tuple(parse_command(assess)) if assess is not None else (),
             assess_timeout,
         )
-        experiment = resolve_seeds(recipe, overrides, out, "-check")
         file = reference_path(recipe) if reference is None else reference
+        if not (file.is_file() or update):
+            words = ["lobula", "check", recipe, *(word for value in overrides or () for word in ("--set", value))]
+            given = {"--out": out, "--reference": reference, "--seeds": seeds}
+            words += [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+            raise MissingInputError(
+                f"{recipe}: no reference to compare with ({file} does not exist); make one from runs of today's code "
+                f"with: {shlex.join([*words, '--update'])}"
+            )
+        experiment = resolve_seeds(recipe, overrides or (), out, "-check")
         result = check(experiment.config, experiment.out, file, options, shows_progress(quiet))
         _print(result, everything, as_json)
         if result.comparison is not None and not result.comparison.passes and not result.updated:
             raise typer.Exit(EXIT_WORSE)
 
 
-def _print(result: CheckResult, everything: bool, as_json: bool) -> None:
+def _print(result: "CheckResult", everything: bool, as_json: bool) -> None:
+    from lobula.report.regression import HEADINGS
+
     comparison = result.comparison
     if as_json:
         facts = {"command": "check", "reference": str(result.reference), "updated": result.updated}

@@ -10,7 +10,6 @@ from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
 from lobula.cli.tables import plain_table, terminal
 from lobula.data.atomic import atomic_write_text
-from lobula.report.comparison import HEADINGS, compare_runs
 
 Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders of seeds; two or more.")
@@ -30,6 +29,8 @@ def compare(runs: Runs, out: Output = None, as_json: AsJson = False, debug: Debu
     Example:  [bold]lobula compare runs/five runs/five-without-rounds[/bold]
     """
     with session(debug):
+        from lobula.report.comparison import HEADINGS, compare_runs
+
         comparison = compare_runs(runs)
         if out is not None:
             atomic_write_text(out, comparison.to_markdown())

@@ -1,80 +1,80 @@
 """`lobula data`: look into stores and array files, and convert those of earlier programs."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-import zarr
 
 from lobula.cli.annotate import annotate_command
-from lobula.cli.convert import convert_command
-from lobula.cli.options import AsJson, Debug
+from lobula.cli.options import AsJson, Debug, Force, Quiet
 from lobula.cli.session import EXIT_INPUT, say, session
 from lobula.cli.tables import plain_table, terminal
-from lobula.data.run_dir import MANIFEST
-from lobula.data.zarr_format import read_chunk
-from lobula.errors import MissingInputError, StoreError
+
+if TYPE_CHECKING:
+    from lobula.cli.store_facts import StoreFacts
+    from lobula.data.convert import Conversion
 
 data_app = typer.Typer(
     help="Look into recordings, truths, estimates and array files; read those of earlier programs.",
     no_args_is_help=True,
 )
-data_app.command("convert")(convert_command)
-data_app.command("annotate")(annotate_command)
 DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="A .zarr store that lobula wrote, or .npz or .npy.")]
+SourcePath = Annotated[
+    Path,
+    typer.Argument(metavar="SOURCE", help="An old store (zarr directory or .npy), or the dataset folder around it."),
+]
+OutFolder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder for recording.zarr and truth.zarr.")]
+Dt = Annotated[
+    float | None, typer.Option("--dt", metavar="SECONDS", help="Time between frames; old stores do not hold it.")
+]
+Edges = Annotated[
+    Path | None,
+    typer.Option(
+        "--edges",
+        metavar="FILE",
+        help="Who connects to whom: .npz with edge_index (2, E) or pre and post, .npy (2, E), or .csv with columns "
+        "pre and post. Default: ode_params.pt or edge_index.pt beside SOURCE.",
+        show_default=False,
+    ),
+]
+Shares = Annotated[
+    tuple[float, float, float], typer.Option("--split", help="Shares of train, validation and test, cut in time.")
+]
+Activation = Annotated[str, typer.Option("--activation", help="Message function of the true circuit, for truth.zarr.")]
 
 
-@dataclass(frozen=True)
-class ArrayFacts:
-    """What an array holds.
+@data_app.command()
+def convert(
+    source: SourcePath,
+    out: OutFolder,
+    dt: Dt = None,
+    edges: Edges = None,
+    shares: Shares = (0.8, 0.1, 0.1),
+    activation: Activation = "relu",
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a recording of an earlier program as recording.zarr, a chunk at a time.
 
-    Attributes:
-        name: path inside the store.
-        shape: its shape; the first axis counts the frames that are there, not those planned.
-        dims: what its axes are, if the store says.
-        dtype: type of its items.
-        unit: of its items, if the store says.
-        low: smallest finite value, None if there is none or the items are no numbers.
-        high: largest finite value.
-        n_nan: values that are NaN.
-        n_inf: values that are infinite.
-        n_damaged: chunks that are missing or cannot be decoded.
+    SOURCE is a directory with voltage.zarr, stimulus.zarr, ..., a directory with metadata.zarr and timeseries.zarr, an
+    array (T, N, 9) in zarr or .npy, or a folder that holds such a store as x_list_0, or as x_list_train and
+    x_list_test. Derivatives in y_list_* become the drift. With ode_params.pt (or weights.pt, taus.pt, V_i_rest.pt and
+    edge_index.pt) beside it, truth.zarr is written too. Interrupted, the same command goes on where it stopped.
+
+    Example:  [bold]lobula data convert graphs_data/fly/flyvis_noise_005 runs/old --dt 0.02[/bold]
     """
+    with session(debug, quiet):
+        from lobula.cli.convert import convert_store
 
-    name: str
-    shape: tuple[int, ...]
-    dims: tuple[str, ...]
-    dtype: str
-    unit: str
-    low: float | None
-    high: float | None
-    n_nan: int
-    n_inf: int
-    n_damaged: int
+        plan, has_truth = convert_store(source, out, dt, edges, shares, activation, force, quiet)
+        _tell(plan, out, has_truth, as_json)
 
 
-@dataclass(frozen=True)
-class StoreFacts:
-    """What a file or store holds.
-
-    Attributes:
-        path: where.
-        kind: "recording", "truth", "estimates", "npz" or "npy".
-        attributes: plain values that it carries (dt, seeds, ...).
-        frames: by split, frames written and planned.
-        arrays: its arrays.
-    """
-
-    path: str
-    kind: str
-    attributes: dict[str, Any]
-    frames: dict[str, tuple[int, int]]
-    arrays: list[ArrayFacts]
+data_app.command("annotate")(annotate_command)
 
 
 @data_app.command()
@@ -87,6 +87,8 @@ def inspect(path: DataPath, as_json: AsJson = False, debug: Debug = False) -> No
     Example:  [bold]lobula data inspect runs/fly-small/recording.zarr[/bold]
     """
     with session(debug):
+        from lobula.cli.store_facts import describe
+
         facts = describe(path)
         if as_json:
             typer.echo(json.dumps(asdict(facts), indent=2, default=str))
@@ -101,119 +103,7 @@ def inspect(path: DataPath, as_json: AsJson = False, debug: Debug = False) -> No
             raise typer.Exit(EXIT_INPUT)
 
 
-def describe(path: Path) -> StoreFacts:
-    """Read all of a store, a chunk at a time.
-
-    Raises:
-        MissingInputError: if there is nothing.
-        StoreError: if it is nothing that lobula or NumPy wrote.
-    """
-    if not path.exists():
-        raise MissingInputError(f"{path}: no such file or store; check the path")
-    if path.is_file():
-        return _describe_file(path)
-    if (path / MANIFEST).is_file():
-        raise StoreError(f"{path}: a run directory, expected a store in it, for example {path / 'recording.zarr'}")
-    try:
-        root = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
-        attributes = dict(root.attrs)
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise StoreError(f"{path}: neither a zarr v3 group nor .npz nor .npy; check the path") from cause
-    frames = {}
-    for split in attributes.get("splits", ()):
-        counts = dict(root[split].attrs) if split in root else {}
-        frames[split] = (int(counts.get("n_frames_written", 0)), int(counts.get("n_frames_planned", 0)))
-    arrays = [_zarr_facts(array, frames) for array in _arrays(root)]
-    return StoreFacts(str(path), _kind(path, attributes), _plain(attributes), frames, arrays)
-
-
-def _kind(path: Path, attributes: dict[str, Any]) -> str:
-    label, form = attributes.get("lobula"), str(attributes.get("format", ""))
-    if isinstance(label, dict) and "kind" in label:
-        return str(label["kind"])
-    if form.startswith("lobula-"):
-        return form.removeprefix("lobula-")
-    raise StoreError(f"{path}: a foreign zarr group, expected a store that lobula wrote; check the path")
-
-
-def _arrays(group: zarr.Group) -> Iterator[zarr.Array]:
-    """All arrays of a group, those of its subgroups included, by name."""
-    for _, array in sorted(group.arrays()):
-        yield array
-    for _, inner in sorted(group.groups()):
-        yield from _arrays(inner)
-
-
-def _zarr_facts(array: zarr.Array, frames: dict[str, tuple[int, int]]) -> ArrayFacts:
-    split = array.path.split("/")[0]
-    is_dynamic = split in frames  # its chunks are never absent; elsewhere zarr leaves a chunk of zeros out
-    shape = (frames[split][0], *array.shape[1:]) if is_dynamic else array.shape
-    tally = _Tally()
-    for corner, region in _chunks(shape, array.chunks):
-        try:
-            tally.add(read_chunk(array, *corner) if is_dynamic else np.asarray(array[region]))
-        except (OSError, ValueError, RuntimeError, KeyError):
-            tally.n_damaged += 1
-    dims = tuple(str(name) for name in array.metadata.dimension_names or ())
-    unit = str(dict(array.attrs).get("unit", ""))
-    return tally.facts(array.path, shape, dims, str(array.dtype), unit)
-
-
-def _chunks(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    """Number of every chunk of an array, and the part of the array that it holds."""
-    for corner in np.ndindex(*(-(-length // size) for length, size in zip(shape, chunks, strict=True))):
-        yield corner, tuple(slice(i * size, (i + 1) * size) for i, size in zip(corner, chunks, strict=True))
-
-
-class _Tally:
-    """Counts over the chunks of one array."""
-
-    def __init__(self) -> None:
-        self.low: float | None = None
-        self.high: float | None = None
-        self.n_nan = self.n_inf = self.n_damaged = 0
-
-    def add(self, values: np.ndarray) -> None:
-        """Count one chunk; items that are no numbers have no range."""
-        if values.dtype.kind not in "biuf" or values.size == 0:
-            return
-        finite = np.isfinite(values)
-        n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
-        self.n_nan += n_nan
-        self.n_inf += values.size - int(finite.sum()) - n_nan
-        if finite.any():
-            low, high = float(values[finite].min()), float(values[finite].max())
-            self.low = low if self.low is None else min(self.low, low)
-            self.high = high if self.high is None else max(self.high, high)
-
-    def facts(self, name: str, shape: tuple[int, ...], dims: tuple[str, ...], dtype: str, unit: str) -> ArrayFacts:
-        """The counts with what the array says of itself."""
-        return ArrayFacts(name, shape, dims, dtype, unit, self.low, self.high, self.n_nan, self.n_inf, self.n_damaged)
-
-
-def _describe_file(path: Path) -> StoreFacts:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [(name, file[name]) for name in file.files]
-        kind = "npz"
-    except (AttributeError, TypeError):  # .npy gives the array itself
-        arrays, kind = [(path.stem, np.load(path, mmap_mode="r"))], "npy"
-    except (OSError, ValueError, EOFError, BadZipFile) as cause:
-        raise StoreError(f"{path}: no readable .npz or .npy file ({cause}); check the path") from cause
-    facts = []
-    for name, values in arrays:
-        tally = _Tally()
-        tally.add(values)
-        facts.append(tally.facts(name, values.shape, (), str(values.dtype), ""))
-    return StoreFacts(str(path), kind, {}, {}, facts)
-
-
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    hidden = ("lobula", "splits")
-    return {name: value for name, value in attributes.items() if name not in hidden and len(str(value)) <= 200}
-
-
-def _print(facts: StoreFacts) -> None:
+def _print(facts: "StoreFacts") -> None:
     typer.echo(f"{facts.kind} {facts.path}")
     for name, value in facts.attributes.items():
         typer.echo(f"  {name}: {value}")
@@ -228,3 +118,25 @@ def _print(facts: StoreFacts) -> None:
         faults = f"{array.n_nan + array.n_inf}" + (f", {array.n_damaged} chunks damaged" if array.n_damaged else "")
         rows.append([array.name, " x ".join(axes), array.dtype, array.unit, span, faults])
     terminal().print(plain_table(["array", "shape", "type", "unit", "range", "not finite"], rows))
+
+
+def _tell(plan: "Conversion", out: Path, has_truth: bool, as_json: bool) -> None:
+    from lobula.simulation.run import RECORDING, TRUTH
+
+    path = out / RECORDING
+    facts = {
+        "recording": str(path),
+        "truth": str(out / TRUTH) if has_truth else None,
+        "n_neurons": plan.wiring.n_neurons,
+        "n_edges": plan.wiring.n_edges,
+        "n_columns": plan.wiring.n_columns,
+        "n_frames": plan.source.n_frames,
+        "fields": list(plan.fields),
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    frames = ", ".join(f"{split} {n:,}" for split, n in plan.source.n_frames.items())
+    typer.echo(f"{plan.wiring.n_neurons:,} neurons, {plan.wiring.n_edges:,} edges; frames: {frames}")
+    typer.echo(f"fields: {', '.join(plan.fields)}; {'with' if has_truth else 'without'} truth")
+    typer.echo(str(path))

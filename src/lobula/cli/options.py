@@ -1,8 +1,9 @@
 """The options that commands share, and what they mean together: an experiment and a run directory."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,54 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print sizes, disk,
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notices, no progress bars.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="All notices.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a command line says that every stage understands; the fields are its options."""
+
+    recipe: str | None
+    overrides: tuple[str, ...]
+    out: Path | None
+    seed: int | None
+    as_json: bool
+    force: bool
+    dry_run: bool
+    quiet: bool
+    verbose: bool
+    debug: bool
+
+
+def with_options(perform: Callable[..., None], own: dict[str, Any]) -> Callable[..., None]:
+    """The function that Typer turns into a command.
+
+    Args:
+        perform: called with the `Words`, and with the command's own options by name.
+        own: options that only this command has; None where they are not given.
+    """
+
+    def command(
+        recipe: Recipe = None,
+        overrides: Set = None,
+        out: Out = None,
+        seed: Seed = None,
+        as_json: AsJson = False,
+        force: Force = False,
+        dry_run: DryRun = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+        debug: Debug = False,
+        **given: Any,
+    ) -> None:
+        words = Words(recipe, tuple(overrides or ()), out, seed, as_json, force, dry_run, quiet, verbose, debug)
+        perform(words, **given)
+
+    form = signature(command)
+    shared = [parameter for name, parameter in form.parameters.items() if name != "given"]
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    more = [Parameter(name, kind, default=None, annotation=option) for name, option in own.items()]
+    command.__signature__ = form.replace(parameters=[*shared[:4], *more, *shared[4:]])  # type: ignore[attr-defined]
+    return command
 
 
 @dataclass(frozen=True)

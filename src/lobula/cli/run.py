@@ -1,35 +1,17 @@
 """`lobula run`: all stages, for one seed or for several."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lobula.cli.options import (
-    RUNS,
-    AsJson,
-    Debug,
-    DryRun,
-    Experiment,
-    Force,
-    Out,
-    Quiet,
-    Recipe,
-    Seed,
-    Set,
-    Verbose,
-    resolve,
-)
-from lobula.cli.plan import make_plan
+from lobula.cli.options import RUNS, Experiment, Words, resolve
 from lobula.cli.session import session
-from lobula.cli.stages import STAGES, perform, shows_progress
+from lobula.cli.stages import STAGES, StageCommand, perform, shows_progress
 from lobula.cli.tables import plain_table, plan_table, terminal
 from lobula.errors import ConfigError, DivergedError
-from lobula.report.reference import SEED_FIELDS
-from lobula.report.seed_table import HEADINGS, JSON_NAME, MARKDOWN_NAME
-from lobula.seeds import parse_seeds, run_seeds, seed_config
-from lobula.training.distributed import process_count
 
 Seeds = Annotated[
     str | None,
@@ -43,57 +25,52 @@ Seeds = Annotated[
 ]
 
 
-def run(
-    recipe: Recipe = None,
-    overrides: Set = None,
-    out: Out = None,
-    seed: Seed = None,
-    seeds: Seeds = None,
-    as_json: AsJson = False,
-    force: Force = False,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    debug: Debug = False,
-) -> None:
-    """Every word of `lobula run`; its help is that of the stage."""
+def run(stage: StageCommand, words: Words, seeds: str | None = None) -> None:
+    """Run all stages, for one seed or for several."""
     if seeds is None:
-        perform(STAGES[0], recipe, overrides, out, seed, as_json, force, dry_run, quiet, verbose, debug)
+        perform(stage, words)
         return
-    with session(debug, quiet, verbose):
-        if seed is not None:
+    with session(words.debug, words.quiet, words.verbose):
+        from lobula.seeds import parse_seeds
+
+        if words.seed is not None:
             raise ConfigError("--seed and --seeds: got both, expected one of them")
         refuse_several_processes("--seeds")
-        _refuse_seed_fields(overrides or [])
+        _refuse_seed_fields(words.overrides)
         chosen = parse_seeds(seeds)
-        experiment = resolve_seeds(recipe, overrides, out)
-        if dry_run:
-            _print_plan(experiment, chosen, as_json)
+        experiment = resolve_seeds(words.recipe, words.overrides, words.out)
+        if words.dry_run:
+            _print_plan(experiment, chosen, words.as_json)
         else:
-            _run(experiment, chosen, force, shows_progress(quiet), as_json)
+            _run(experiment, chosen, words.force, shows_progress(words.quiet), words.as_json)
 
 
-def resolve_seeds(
-    recipe: str | None, overrides: list[str] | None, out: Path | None, suffix: str = "-seeds"
-) -> Experiment:
+def resolve_seeds(recipe: str | None, overrides: Sequence[str], out: Path | None, suffix: str = "-seeds") -> Experiment:
     """The experiment of a command over seeds; its default folder is runs/NAME with a suffix."""
-    experiment = resolve(recipe, overrides or (), out, None)
+    experiment = resolve(recipe, overrides, out, None)
     return experiment if out is not None else Experiment(experiment.config, RUNS / f"{experiment.config.name}{suffix}")
 
 
 def refuse_several_processes(what: str) -> None:
     """Raises ConfigError under torchrun: several runs, one after the other, are for one process."""
+    from lobula.training.distributed import process_count
+
     if process_count() > 1:
         raise ConfigError(f"{what}: got several processes (torchrun), expected one; start the seeds one by one")
 
 
-def _refuse_seed_fields(overrides: list[str]) -> None:
+def _refuse_seed_fields(overrides: Sequence[str]) -> None:
+    from lobula.report.reference import SEED_FIELDS
+
     named = [path for path in (override.partition("=")[0].strip() for override in overrides) if path in SEED_FIELDS]
     if named:
         raise ConfigError(f"--set {named[0]}: got it beside --seeds, which sets it; expected one of them")
 
 
 def _run(experiment: Experiment, seeds: tuple[int, ...], force: bool, progress: bool, as_json: bool) -> None:
+    from lobula.report.seed_table import HEADINGS, JSON_NAME, MARKDOWN_NAME
+    from lobula.seeds import run_seeds
+
     table = run_seeds(experiment.config, experiment.out, seeds, force, progress)
     if as_json:
         facts = {"command": "run", "run": str(experiment.out), "output": str(experiment.out / JSON_NAME)}
@@ -108,6 +85,9 @@ def _run(experiment: Experiment, seeds: tuple[int, ...], force: bool, progress: 
 
 
 def _print_plan(experiment: Experiment, seeds: tuple[int, ...], as_json: bool) -> None:
+    from lobula.cli.plan import make_plan
+    from lobula.seeds import seed_config
+
     stages = [stage.name for stage in STAGES if stage.name != "run"]
     plan = make_plan(seed_config(experiment.config, seeds[0]), experiment.out, stages)
     if as_json:

@@ -1,21 +1,23 @@
-"""`lobula run` and the commands of its stages."""
+"""`lobula run` and the commands of its stages. What takes long to import is imported when a stage runs."""
 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from lobula import pipeline
-from lobula.cli.options import AsJson, Debug, DryRun, Experiment, Force, Out, Quiet, Recipe, Seed, Set, Verbose, resolve
-from lobula.cli.plan import make_plan
+from lobula.cli.options import Experiment, Words, resolve
 from lobula.cli.session import session
 from lobula.cli.tables import plan_table, score_table, terminal
 from lobula.data.run_dir import RunDir
-from lobula.training.distributed import process_rank
+
+Formats = Annotated[
+    str | None,
+    typer.Option("--formats", metavar="pdf,png,svg", help="Also leave every figure as files.", show_default=False),
+]
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,43 @@ class StageCommand:
 
 
 def _run(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     result = pipeline.run(experiment.config, experiment.out, force=force, progress=progress)
     return Outcome(Path(result.report), result.scores)
 
 
 def _simulate(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     pipeline.simulate(experiment.config, experiment.out, force=force, progress=progress)
     return Outcome(Path(experiment.config.simulation.recording or experiment.out / "recording.zarr"))
 
 
 def _train(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     pipeline.train(experiment.config, experiment.out, force=force, progress=progress)
     return Outcome(experiment.out / "models")
 
 
 def _recover(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     pipeline.recover(experiment.config, experiment.out, force=force, progress=progress)
     return Outcome(experiment.out / "estimates")
 
 
 def _score(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     scores = pipeline.score(experiment.config, experiment.out, force=force, progress=progress)
     return Outcome(experiment.out / "scores.json", scores)
 
 
 def _report(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    from lobula import pipeline
+
     return Outcome(pipeline.report(experiment.config, experiment.out, force=force, progress=progress))
 
 
@@ -134,57 +148,33 @@ STAGES = (
         "report",
         _help(
             "Draw the figures and write the page: report/index.html.",
-            "One file that works offline; every figure also as PNG and PDF with its CSV.",
-            "lobula report --out runs/noisy",
+            "One file that works offline, and a CSV of what every figure shows.",
+            "lobula report --out runs/noisy --formats pdf,png",
         ),
         _report,
     ),
 )
 
 
-def stage_command(stage: StageCommand) -> Callable[..., None]:
-    """The function that Typer turns into a command."""
+def perform(stage: StageCommand, words: Words) -> None:
+    """Run a stage, or all of them, for one seed."""
+    from lobula.training.distributed import process_rank
 
-    def command(
-        recipe: Recipe = None,
-        overrides: Set = None,
-        out: Out = None,
-        seed: Seed = None,
-        as_json: AsJson = False,
-        force: Force = False,
-        dry_run: DryRun = False,
-        quiet: Quiet = False,
-        verbose: Verbose = False,
-        debug: Debug = False,
-    ) -> None:
-        perform(stage, recipe, overrides, out, seed, as_json, force, dry_run, quiet, verbose, debug)
-
-    return command
-
-
-def perform(
-    stage: StageCommand,
-    recipe: str | None,
-    overrides: list[str] | None,
-    out: Path | None,
-    seed: int | None,
-    as_json: bool,
-    force: bool,
-    dry_run: bool,
-    quiet: bool,
-    verbose: bool,
-    debug: bool,
-) -> None:
-    """Run a stage, or all of them, for one seed; the arguments are the options of the command line."""
     leads = process_rank() == 0  # of several processes that torchrun started one speaks
-    with session(debug, quiet or not leads, verbose and leads):
-        experiment = resolve(recipe, overrides or (), out, seed, may_begin=stage.may_begin)
-        if dry_run:
-            _print_plan(experiment, stage.name, as_json)
+    with session(words.debug, words.quiet or not leads, words.verbose and leads):
+        experiment = resolve(words.recipe, words.overrides, words.out, words.seed, may_begin=stage.may_begin)
+        if words.dry_run:
+            _print_plan(experiment, stage.name, words.as_json)
         else:
-            outcome = stage.call(experiment, force, shows_progress(quiet) and leads)
+            outcome = stage.call(experiment, words.force, shows_progress(words.quiet) and leads)
             if leads:
-                _print_outcome(experiment, stage.name, outcome, as_json)
+                _print_outcome(experiment, stage.name, outcome, words.as_json)
+
+
+def report(stage: StageCommand, words: Words, formats: str | None = None) -> None:
+    """Run the report stage; its own option stands for a setting."""
+    chosen = () if formats is None else (f"report.formats=[{formats}]",)
+    perform(stage, replace(words, overrides=(*words.overrides, *chosen)))
 
 
 def shows_progress(quiet: bool) -> bool:
@@ -193,6 +183,8 @@ def shows_progress(quiet: bool) -> bool:
 
 
 def _print_plan(experiment: Experiment, command: str, as_json: bool) -> None:
+    from lobula.cli.plan import make_plan
+
     stages = [stage.name for stage in STAGES if command in (stage.name, "run") and stage.name != "run"]
     plan = make_plan(experiment.config, experiment.out, stages)
     if as_json:

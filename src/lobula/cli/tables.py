@@ -1,16 +1,17 @@
 """Tables on the terminal."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lobula.cli.plan import Plan
-from lobula.metrics import rung_label
-from lobula.report.tables import duration, number
+from lobula.report.words import duration, number
+
+if TYPE_CHECKING:
+    from lobula.cli.plan import Plan
 
 PIPE_WIDTH = 120
 _RUNGS = ("ridge", "spline", "gnn", "ceiling")
@@ -31,6 +32,8 @@ _ROWS = (
 
 def score_table(scores: dict[str, Any]) -> Table:
     """Scores of every estimator beside the ceiling; rows that nobody has are left out."""
+    from lobula.metrics import rung_label
+
     columns = [name for name in _RUNGS if isinstance(scores.get(name), dict)]
     table = Table(title=f"target: {scores.get('target', 'unknown')}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
@@ -43,7 +46,7 @@ def score_table(scores: dict[str, Any]) -> Table:
     return table
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: "Plan") -> Table:
     """What a command would do, and what that takes."""
     table = Table(title=f"{plan.name} in {plan.out}", title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
     table.add_column()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
@@ -171,3 +172,23 @@ def annotate(path: str | Path, cell_type: Any = None, n_synapses: Any = None, si
         del writable[GROUP]
     merged.save(writable)
     return merged.known
+
+
+def read_facts(path: Path) -> dict[str, np.ndarray]:
+    """The annotations that a file holds, by name.
+
+    Raises:
+        MissingInputError: if there is no file.
+        StoreError: if it cannot be read.
+        ShapeError: if it holds none, or something else.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file, expected an .npz with {', '.join(NAMES)}; check the path")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            facts = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, BadZipFile) as cause:
+        raise StoreError(f"{path}: no readable .npz file ({cause}); check the file") from cause
+    if not facts or not set(facts) <= set(NAMES):
+        raise ShapeError(f"{path}: holds {', '.join(facts) or 'nothing'}, expected any of {', '.join(NAMES)}")
+    return facts

@@ -7,8 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "zarr", "pydantic", "scikit-learn", "matplotlib")
 _GIT_SECONDS = 10
 
@@ -30,6 +28,8 @@ def versions() -> dict[str, str | None]:
 
 def device_facts() -> dict[str, Any]:
     """Processor, cores, threads and accelerator of this machine; nothing that names the machine."""
+    import torch  # takes two seconds
+
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "system": platform.system(),

@@ -11,7 +11,8 @@ from lobula.report import page
 from lobula.report.exhibits import Section
 from lobula.report.inputs import ReportInputs
 from lobula.report.summary import facts, sentences, warnings
-from lobula.report.tables import NEAR_CEILING, duration, score_table
+from lobula.report.tables import NEAR_CEILING, score_table
+from lobula.report.words import duration
 
 _SCORES_TEXT = (
     "Every rung of the ladder beside the ceiling: the same regression with the true message function, which is what "

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from lobula.report.inputs import ReportInputs
-from lobula.report.tables import NEAR_CEILING, number
+from lobula.report.tables import NEAR_CEILING
+from lobula.report.words import number
 
 SLOPE_TOLERANCE = 0.03
 _TARGETS = {

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lobula.report.inputs import ReportInputs
+from lobula.report.words import number
 
 NEAR_CEILING = 0.015
 _PARTS = {
@@ -49,7 +50,6 @@ _TYPES = {
     "kmeans chance_accuracy": ("k-means chance", "chance with k-means"),
     "kmeans ari": ("k-means ARI", "adjusted Rand index with k-means"),
 }
-_COUNTS = frozenset({"n", "n_nonfinite", "n_outliers", "n_clusters"})
 
 
 @dataclass(frozen=True)
@@ -114,29 +114,6 @@ def prediction_table(inputs: ReportInputs) -> Table | None:
 def type_table(inputs: ReportInputs) -> Table | None:
     """Recovered cell types beside chance, one column per rung."""
     return _by_rung(inputs, "cell_types", _TYPES)
-
-
-def number(value: Any, key: str = "") -> str:
-    """A score as it is printed: counts with separators, other numbers with three digits, "n/a" for none."""
-    if value is None or (isinstance(value, float) and value != value):
-        return "n/a"
-    if isinstance(value, str | bool):
-        return str(value)
-    if key in _COUNTS or isinstance(value, int):
-        return f"{value:,.0f}"
-    if key == "share":
-        return f"{value:.1%}"
-    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _part(inputs: ReportInputs, name: str, part: str) -> dict[str, Any]:
