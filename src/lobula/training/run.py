@@ -30,7 +30,7 @@ from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
-from lobula.training.cluster_embeddings import cluster_and_replace
+from lobula.training.cluster_embeddings import check_clustering, cluster_and_replace
 from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import norm, scaled_mse, total_loss
@@ -137,6 +137,7 @@ def train(
 def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -> None:
     settings = config.training
     check_regime(settings)
+    check_clustering(settings)
     if settings.loss == "norm" and team.size > 1:
         raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
     if not isinstance(model, CircuitGNN) and (settings.warm_start != "none" or settings.cluster_every is not None):
