@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.support.planted import DT, planted_circuit
+from tests.support.planted import DT, configured, planted_circuit
 
-from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, MissingDependencyError, ShapeError
@@ -25,6 +24,7 @@ from lobula.training.schedules import learning_rate
 SMALL = {"training.n_steps": 40, "training.rounds": 0, "training.checkpoint_every": 10, "training.validation_every": 20,
          "training.gauss_newton_steps": 0, "model.hidden_dim": 16, "model.hidden_dim_update": 16,
          "model.w_init": "randn_scaled", "model.g_phi_shared": "no"}  # fmt: skip
+config = configured(SMALL)
 UNROLLED = {
     "recurrent": {"training.regime": "recurrent", "training.time_step": 4},
     "dense": {"training.regime": "recurrent", "training.time_step": 3, "training.recurrent_loss": "dense"},
@@ -45,10 +45,6 @@ UNROLLED = {
 def recording() -> Recording:
     planted = planted_circuit(n_frames=3000)
     return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
-
-
-def config(**values: object) -> ExperimentConfig:
-    return ExperimentConfig().with_values({**SMALL, **values})
 
 
 def start_of(recording: Recording, frame: torch.Tensor) -> int:

@@ -47,11 +47,12 @@ logger = logging.getLogger(__name__)
 
 Probe = Callable[[CircuitGNN, dict[str, torch.Tensor] | None], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
+RecordingScales = tuple[Scales, np.ndarray, Visited]
 REFIT_FRAMES = 8000
 CPU = torch.device("cpu")
 
 
-def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Scales, np.ndarray, Visited]:
+def recording_scales(recording: Recording, config: ExperimentConfig) -> RecordingScales:
     """Scales of the networks, the (N,) variance of every neuron's target, and where voltages are, from up to 4,000
     training frames."""
     split, target = recording["train"], config.training.target
@@ -64,15 +65,17 @@ def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Sc
     return Scales(*units, xnorm), variance, Visited(*moments)
 
 
-def new_model(recording: Recording, config: ExperimentConfig) -> CircuitGNN:
-    """An untrained model for this recording."""
-    scales, _, _ = recording_scales(recording, config)
+def new_model(recording: Recording, config: ExperimentConfig, known: RecordingScales | None = None) -> CircuitGNN:
+    """An untrained model for this recording, whose scales need not be read again if they are known."""
+    scales, _, _ = known or recording_scales(recording, config)
     return registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
 
 
-def new_penalties(recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel) -> Penalties:
+def new_penalties(
+    recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel, known: RecordingScales | None = None
+) -> Penalties:
     """The penalties of a config, as far as they apply to the model."""
-    _, _, visited = recording_scales(recording, config)
+    _, _, visited = known or recording_scales(recording, config)
     kinds = ("g_phi", "f_theta", "W") if isinstance(model, CircuitGNN) else ("W",)
     return Penalties(config.training, visited, recording["train"].n_frames, kinds)
 
@@ -108,9 +111,9 @@ def train(
     """
     settings, wiring = config.training, recording.wiring
     torch.use_deterministic_algorithms(True, warn_only=True)
-    model = new_model(recording, config)
+    known = recording_scales(recording, config)
+    model, variance = new_model(recording, config, known), known[1]
     _check(config, model, team)
-    _, variance, _ = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
@@ -120,7 +123,7 @@ def train(
     loss_weight = loss_weight.to(device)
     frames = recording["train"], wiring, settings.target, streams, settings.batch_size
     pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device, window_of(settings))
-    penalties = new_penalties(recording, config, model)
+    penalties = new_penalties(recording, config, model, known)
     trainer = _Trainer(model, recording, config, pool, loss_weight, penalties, out, probe, progress, team)
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
