@@ -80,7 +80,7 @@ def test_unchanged_code_passes_and_history_grows(copied, lobula):
 
 def flip_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     make = recovery_run.edge_table
-    monkeypatch.setattr(recovery_run, "edge_table", lambda wiring, c, weight, g: make(wiring, c, -weight, g))
+    monkeypatch.setattr(recovery_run, "edge_table", lambda wiring, c, weight, *rest: make(wiring, c, -weight, *rest))
 
 
 def scale_tau(monkeypatch: pytest.MonkeyPatch) -> None:

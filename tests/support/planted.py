@@ -1,9 +1,12 @@
 """A tiny random circuit with known truth, its recording as arrays, and what a fit should find."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from lobula.config import ExperimentConfig
 from lobula.data.wiring import Wiring
 
 DT = 0.02
@@ -20,6 +23,11 @@ class Planted:
     voltage: np.ndarray
     stimulus: np.ndarray
     drift: np.ndarray
+
+
+def configured(base: Mapping[str, Any]) -> Callable[..., ExperimentConfig]:
+    """A function from fields to the config that has them and those of a base; the rest is default."""
+    return lambda **values: ExperimentConfig().with_values({**base, **values})
 
 
 def planted_circuit(

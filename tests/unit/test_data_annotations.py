@@ -8,10 +8,9 @@ import pytest
 from tests.support.planted import DT, Typed, typed_circuit
 
 import lobula
-from lobula.cli.annotate import read_facts
 from lobula.config import ExperimentConfig
 from lobula.connectome import optic_lobe
-from lobula.data.annotations import Annotations, annotate
+from lobula.data.annotations import Annotations, annotate, read_facts
 from lobula.data.recording import Recording
 from lobula.data.store import RecordingWriter
 from lobula.data.wiring import Wiring

@@ -68,7 +68,8 @@ def test_a_recording_without_a_stimulus(tmp_path):
     assert split.stimulus() is None
     assert [block.stimulus for block in split.blocks(50, "observed")] == [None] * 4
     assert recording.column_positions is None
-    names = {path.name for path in recording.path.rglob("*") if path.is_dir()}
+    folders = [path for path in recording.path.rglob("*") if path.is_dir() and "annotations" not in path.parts]
+    names = {path.name for path in folders}
     assert not names & {"weight", "tau", "v_rest", "sign", "cell_type", "equation", "state", "plasticity"}
 
 

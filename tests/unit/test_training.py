@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.support.planted import DT, planted_circuit
+from tests.support.planted import DT, configured, planted_circuit
 
 from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
@@ -29,6 +29,7 @@ from lobula.training.warm_start import start_from_spline, write_curve
 SMALL = {"training.n_steps": 40, "training.rounds": 1, "training.round_steps": 20, "training.checkpoint_every": 10,
          "training.validation_every": 20, "training.gauss_newton_steps": 1, "model.hidden_dim": 16,
          "model.hidden_dim_update": 16}  # fmt: skip
+config = configured(SMALL)
 
 
 VISITED = Visited(torch.zeros(30), torch.ones(30))
@@ -38,10 +39,6 @@ VISITED = Visited(torch.zeros(30), torch.ones(30))
 def recording() -> Recording:
     planted = planted_circuit(n_frames=3000)
     return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
-
-
-def config(**values: object) -> ExperimentConfig:
-    return ExperimentConfig().with_values({**SMALL, **values})
 
 
 def test_the_pool_slides_and_depends_on_the_step_alone(recording: Recording) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.support.planted import DT, planted_circuit
+from tests.support.planted import DT, configured, planted_circuit
 from tests.support.team import SMALL
 
 from lobula.config import ExperimentConfig
@@ -26,10 +26,7 @@ from lobula.training.sampler import Batch, FramePool
 from lobula.training.step import StaticStep, device_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
-
-
-def config(**values: object) -> ExperimentConfig:
-    return ExperimentConfig().with_values({**SMALL, **values})
+config = configured(SMALL)
 
 
 @pytest.fixture(scope="module", params=["per column", "per neuron", "none"])

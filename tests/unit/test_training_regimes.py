@@ -1,16 +1,17 @@
 """Unrolled objectives against plain loops, two stages, schedules, clipping, clusters; each resumes exactly."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tests.support.planted import DT, planted_circuit
+from tests.support.planted import DT, configured, planted_circuit
 
-from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
-from lobula.errors import ConfigError, ShapeError
+from lobula.errors import ConfigError, MissingDependencyError, ShapeError
 from lobula.training import new_model, train
 from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.optimiser import clip_gradients, optimiser_for, set_learning_rates
@@ -23,6 +24,7 @@ from lobula.training.schedules import learning_rate
 SMALL = {"training.n_steps": 40, "training.rounds": 0, "training.checkpoint_every": 10, "training.validation_every": 20,
          "training.gauss_newton_steps": 0, "model.hidden_dim": 16, "model.hidden_dim_update": 16,
          "model.w_init": "randn_scaled", "model.g_phi_shared": "no"}  # fmt: skip
+config = configured(SMALL)
 UNROLLED = {
     "recurrent": {"training.regime": "recurrent", "training.time_step": 4},
     "dense": {"training.regime": "recurrent", "training.time_step": 3, "training.recurrent_loss": "dense"},
@@ -43,10 +45,6 @@ UNROLLED = {
 def recording() -> Recording:
     planted = planted_circuit(n_frames=3000)
     return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
-
-
-def config(**values: object) -> ExperimentConfig:
-    return ExperimentConfig().with_values({**SMALL, **values})
 
 
 def start_of(recording: Recording, frame: torch.Tensor) -> int:
@@ -239,8 +237,26 @@ def test_gradients_are_clipped_group_by_group(recording: Recording) -> None:
     assert all(bool((p.grad == 10.0).all()) for p in model.update_mlp.parameters())
 
 
-@pytest.mark.parametrize("method", ["gmm", "kmeans", "dbscan"])
-def test_clusters_replace_embeddings_by_their_centres(recording: Recording, method: str) -> None:
+class FakeUMAP:
+    """Stretches the points, as UMAP would, to clusters that are units apart."""
+
+    def __init__(self, **options: object) -> None:
+        assert options["random_state"] == 0
+        assert options["n_neighbors"] == 15
+
+    def fit_transform(self, points: np.ndarray) -> np.ndarray:
+        return points * np.array([2.0, 3.0])
+
+
+@pytest.mark.parametrize("method", ["gmm", "kmeans", "dbscan", "umap", "umap itself"])
+def test_clusters_replace_embeddings_by_their_centres(
+    recording: Recording, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method == "umap itself":
+        pytest.importorskip("umap", reason="the extra umap is not installed")
+        method = "umap"
+    elif method == "umap":
+        monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
     settings = config(**{"training.cluster_method": method, "training.n_clusters": 3})
     model = new_model(recording, settings)
     kind = np.arange(30) % 3
@@ -253,6 +269,16 @@ def test_clusters_replace_embeddings_by_their_centres(recording: Recording, meth
     for k in range(3):
         assert np.ptp(found[kind == k], axis=0).max() == 0
         np.testing.assert_allclose(found[kind == k][0], np.median(points[kind == k], axis=0), atol=1e-6)
+
+
+def test_clustering_by_a_library_that_is_missing_fails_before_training(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    settings = config(**{"training.cluster_method": "umap", "training.cluster_every": 5})
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lobula\[umap\]'"):
+        train(recording, settings, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def check_command(
             tuple(parse_command(assess)) if assess is not None else (),
             assess_timeout,
         )
+        experiment = resolve_seeds(recipe, overrides or (), out, "-check")
         file = reference_path(recipe) if reference is None else reference
         if not (file.is_file() or update):
             words = ["lobula", "check", recipe, *(word for value in overrides or () for word in ("--set", value))]
@@ -106,7 +107,6 @@ def check_command(
                 f"{recipe}: no reference to compare with ({file} does not exist); make one from runs of today's code "
                 f"with: {shlex.join([*words, '--update'])}"
             )
-        experiment = resolve_seeds(recipe, overrides or (), out, "-check")
         result = check(experiment.config, experiment.out, file, options, shows_progress(quiet))
         _print(result, everything, as_json)
         if result.comparison is not None and not result.comparison.passes and not result.updated:

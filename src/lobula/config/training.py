@@ -128,7 +128,9 @@ class TrainingConfig(Section):
     cluster_every: int | None = param(
         None, "steps after which embeddings are replaced by the centre of their cluster; null: never", ge=1
     )
-    cluster_method: Literal["gmm", "kmeans", "dbscan"] = param("gmm", "how embeddings are clustered")
+    cluster_method: Literal["gmm", "kmeans", "dbscan", "umap"] = param(
+        "gmm", "how embeddings are clustered; umap: DBSCAN on a UMAP of them (extra umap)"
+    )
     n_clusters: int = param(65, "clusters of embeddings for gmm and kmeans", ge=1)
     warm_start: Literal["none", "spline"] = param("none", "start g and W from another estimator", role="block_only")
     rounds: int = param(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lobula.figures.panels import block_ticks, robust_limits
+from lobula.figures.panels import block_ticks, colour_bar, robust_limits
 from lobula.figures.style import FigureStyle
 
 _MOST_NAMES = 40
@@ -49,9 +49,7 @@ def kinograph(
             axes.set(xlabel="time [s]", yticks=[])
             axes.set_title(title, color=style.rungs.get(title, style.ink))
         _name_rows(grid[0, 0], cell_type[order], names, style)
-        bar = figure.colorbar(image, ax=list(grid[0]), label="voltage around its mean [a.u.]", shrink=0.6, pad=0.01)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(image, grid[0], "voltage around its mean [a.u.]", style)
     written = np.array([*names, ""])[np.where(cell_type < 0, len(names), cell_type)][order]
     moments = [f"{moment:.4g}" for moment in time]
     tables = [

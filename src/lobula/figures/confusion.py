@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from lobula.figures.panels import colour_bar
 from lobula.figures.style import FigureStyle
 
 _MOST_NAMES = 44
@@ -42,9 +43,7 @@ def confusion_matrix(
         size = style.tiny if max(share.shape) > 24 else style.small
         axes.tick_params(length=0, pad=1.5, labelsize=size)
         axes.tick_params(axis="x", rotation=90)
-        bar = figure.colorbar(image, ax=axes, label="share of the type's neurons", shrink=0.6, pad=0.02)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(image, axes, "share of the type's neurons", style, pad=0.02)
     row, column = np.nonzero(counts)
     table = {"cell_type": np.asarray(names)[row], "cluster": labels[column]}
     return figure, pd.DataFrame(table | {"n": counts[row, column], "share": share[row, column]})

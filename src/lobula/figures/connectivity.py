@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
-from lobula.figures.panels import block_ticks
+from lobula.figures.panels import block_ticks, colour_bar
 from lobula.figures.style import FigureStyle
 
 MAX_CELLS = 260
@@ -57,9 +57,7 @@ def connectivity_matrix(
             axes.set(xlabel="from neuron, by cell type", ylabel="to neuron, by cell type")
             _name_blocks(axes, cell_type[order], names, style)
         label = "weight [a.u.]" if size == 1 else f"summed weight of {size} x {size} neurons [a.u.]"
-        bar = figure.colorbar(drawn, ax=list(grid[0]), label=label, shrink=0.6, pad=0.01)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(drawn, grid[0], label, style)
     row, column = np.nonzero(np.any([image != 0 for image in images.values()], axis=0))
     table = {"from_rank": column * size, "to_rank": row * size}
     return figure, pd.DataFrame(table | {title: image[row, column] for title, image in images.items()})

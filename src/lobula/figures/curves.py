@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lobula.figures.panels import robust_limits
+from lobula.figures.panels import colour_bar, robust_limits
 from lobula.figures.style import FigureStyle
 
 _BAND = (0.05, 0.5, 0.95)
@@ -100,9 +100,7 @@ def update_curves(
         else:
             shades = np.where(np.isfinite(tau[shown]), tau[shown], np.nan)
             lines.set(array=shades, cmap=style.ramp(style.colour(estimator)), norm=Normalize(*robust_limits(shades)))
-            bar = figure.colorbar(lines, ax=axes, label="recovered time constant [s]", shrink=0.9, pad=0.02)
-            bar.outline.set_visible(False)
-            style.tidy(bar.ax)
+            colour_bar(lines, axes, "recovered time constant [s]", style, shrink=0.9, pad=0.02)
         axes.add_collection(lines)
         axes.axhline(0, color=style.ink, lw=style.thin, dashes=(5, 3))
         axes.set(xlim=robust_limits(x, share=0.995), ylim=robust_limits(y, share=0.995))

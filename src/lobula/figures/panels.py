@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.ticker import MaxNLocator
 
 from lobula.figures.style import FigureStyle
@@ -68,6 +69,31 @@ def block_ticks(ordered: np.ndarray, names: Sequence[str], *, most: int) -> tupl
             places.append(float(middle))
             labels.append(names[int(kind)])
     return places, labels
+
+
+def colour_bar(
+    image: ScalarMappable,
+    axes: Axes | Sequence[Axes],
+    label: str,
+    style: FigureStyle,
+    *,
+    shrink: float = 0.6,
+    pad: float = 0.01,
+) -> None:
+    """The scale of an image's colours beside its panels.
+
+    Args:
+        image: on one of the panels.
+        axes: the panels.
+        label: name and unit of the values.
+        style: the look.
+        shrink: length, as a part of the panels' height.
+        pad: distance from the panels, as a part of their width.
+    """
+    panels = [axes] if isinstance(axes, Axes) else list(axes)
+    bar = panels[0].figure.colorbar(image, ax=panels, label=label, shrink=shrink, pad=pad)
+    bar.outline.set_visible(False)
+    style.tidy(bar.ax)
 
 
 def spread_labels(axes: Axes, x: np.ndarray, y: np.ndarray, labels: Sequence[str], style: FigureStyle) -> list[bool]:

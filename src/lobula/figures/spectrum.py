@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lobula.figures.panels import robust_limits
+from lobula.figures.panels import colour_bar, robust_limits
 from lobula.figures.style import FigureStyle
 
 
@@ -82,9 +82,7 @@ def singular_alignment(
                 extent=(0.5, n + 0.5, 0.5, n + 0.5), interpolation="nearest",
             )  # fmt: skip
             axes.set(title=f"directions of {side}", xlabel=f"rank, {estimator}", ylabel="rank, true")
-        bar = figure.colorbar(image, ax=list(grid[0, :-1]), label="|cosine|", shrink=0.8, pad=0.01)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(image, list(grid[0, :-1]), "|cosine|", style, shrink=0.8)
         axes = grid[0, -1]
         for i, (side, values) in enumerate(subspace.items()):
             axes.plot(np.arange(1, len(values) + 1), values, color=style.hues[i], label=side, **style.nested(i))

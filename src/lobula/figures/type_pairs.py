@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
+from lobula.figures.panels import colour_bar
 from lobula.figures.style import FigureStyle
 from lobula.metrics import pair_means
 
@@ -37,9 +38,7 @@ def weights_by_type(
             image = axes.imshow(values, norm=norm, cmap=style.signed_map, interpolation="nearest")
             _name_types(axes, names, style)
             axes.set_title(title, y=1.0, color=style.rungs.get(title, style.ink))
-        bar = figure.colorbar(image, ax=list(grid[0]), label="mean weight [a.u.]", shrink=0.6, pad=0.01)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(image, grid[0], "mean weight [a.u.]", style)
     return figure, _pair_table(pre, post, names, means)
 
 
@@ -64,9 +63,7 @@ def identifiability_map(
         axes = grid[0, 0]
         image = axes.imshow(share, norm=Normalize(0, 1), cmap=style.share_map, interpolation="nearest")
         _name_types(axes, names, style)
-        bar = figure.colorbar(image, ax=axes, label="share of edges that can be known", shrink=0.6, pad=0.02)
-        bar.outline.set_visible(False)
-        style.tidy(bar.ax)
+        colour_bar(image, axes, "share of edges that can be known", style, pad=0.02)
     return figure, _pair_table(pre, post, names, {"share": share})
 
 

@@ -1,8 +1,9 @@
 """Neurons in the plane, for display: what they learned, and all that was recovered of them."""
 
-import warnings
-
 import numpy as np
+
+from lobula.errors import MissingDependencyError
+from lobula.training.neighbour_map import neighbour_map
 
 MOST_UMAP = 3_000
 """All neurons of a full-size circuit would take most of a minute."""
@@ -54,10 +55,7 @@ def _principal(features: np.ndarray) -> np.ndarray:
 
 def _umap(features: np.ndarray) -> np.ndarray | None:
     """(N, 2) places, or None where UMAP is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own use of numba, scikit-learn and threads
-        try:
-            from umap import UMAP
-        except ImportError:
-            return None
-        return np.asarray(UMAP(n_neighbors=20, min_dist=0.2, random_state=0).fit_transform(features), dtype=float)
+    try:
+        return neighbour_map(features, n_neighbors=20, min_dist=0.2, seed=0)
+    except MissingDependencyError:
+        return None

@@ -39,16 +39,7 @@ class DeadLeaves:
             )
         self._config = config
         self._gaze = Gaze(config, columns, dt)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns H."""
-        return self._gaze.n_columns
-
-    @property
-    def clip_frames(self) -> int:
-        """Frames per clip."""
-        return self._config.clip_frames
+        self.n_columns, self.clip_frames = len(columns), config.clip_frames
 
     def clip(self, index: int, generator: np.random.Generator) -> np.ndarray:
         """(clip_frames, H) float32 luminance of one scene; `index` does not matter beside the generator."""

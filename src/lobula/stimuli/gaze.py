@@ -33,11 +33,6 @@ class Gaze:
         self._pixels = (centres[None] + probe[:, None]).astype(np.float32)  # (49, H, 2), y then x
         self.reach = float(np.linalg.norm(self._pixels, axis=2).max())
 
-    @property
-    def n_columns(self) -> int:
-        """Number of columns H."""
-        return self._pixels.shape[1]
-
     def path(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The eye's centre (T, 2) [px] and its turn and zoom as one complex number (T,), for one clip."""
         config, n = self._config, self._config.clip_frames
@@ -72,7 +67,7 @@ class Gaze:
         """
         flat, width = scene.ravel(), scene.shape[1]
         y, x = self._pixels[..., 0], self._pixels[..., 1]
-        movie = np.empty((len(centre), self.n_columns), dtype=np.float32)
+        movie = np.empty((len(centre), self._pixels.shape[1]), dtype=np.float32)
         for t in range(len(centre)):
             cos, sin = np.float32(turn[t].real), np.float32(turn[t].imag)
             rows = (cos * y - sin * x + np.float32(centre[t, 0])).astype(np.int32)

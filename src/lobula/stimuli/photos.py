@@ -35,19 +35,10 @@ class Photos:
     def __init__(self, config: StimulusConfig, columns: np.ndarray, dt: float, scope: Scope) -> None:
         self._config = config
         self._gaze = Gaze(config, columns, dt)
+        self.n_columns, self.clip_frames = len(columns), config.clip_frames
         self._min_side = 2 * BOX * int(np.abs(columns).max()) + 1
         self.files = for_split(find_images(config.path), scope.split, "photographs")
         self._load = lru_cache(maxsize=N_KEPT)(self._scaled)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns H."""
-        return self._gaze.n_columns
-
-    @property
-    def clip_frames(self) -> int:
-        """Frames per clip."""
-        return self._config.clip_frames
 
     def clip(self, index: int, generator: np.random.Generator) -> np.ndarray:
         """(clip_frames, H) float32 luminance of one photograph; `index` does not matter beside the generator.

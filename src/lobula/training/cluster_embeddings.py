@@ -7,16 +7,28 @@ import torch
 
 from lobula.config.training import TrainingConfig
 from lobula.models.graph_network import GraphNetwork
+from lobula.training.neighbour_map import neighbour_map, umap_class
 
 logger = logging.getLogger(__name__)
 
 FEW = 20
 """Neurons that make a dense place for dbscan, unless there are fewer than that per cluster asked for."""
+MAP_NEIGHBOURS = 15
+"""Neighbours in the map of umap: too few, and a kind breaks up."""
+MAP_REACH = 0.5
+"""Places in the map of umap that are closer belong together; its clusters lie some units apart."""
+
+
+def check_clustering(settings: TrainingConfig) -> None:
+    """Raises MissingDependencyError at once, and not after minutes, if embeddings will be clustered by a library that
+    is not installed."""
+    if settings.cluster_every is not None and settings.cluster_method == "umap":
+        umap_class()
 
 
 @torch.no_grad()
 def cluster_and_replace(model: GraphNetwork, settings: TrainingConfig, seed: int) -> int:
-    """Replaces embeddings by the median of their cluster; neurons that dbscan calls noise keep theirs.
+    """Replaces embeddings by the median of their cluster; neurons that dbscan or umap calls noise keep theirs.
 
     Args:
         model: changed in place.
@@ -46,6 +58,9 @@ def _labels(points: np.ndarray, settings: TrainingConfig, seed: int) -> np.ndarr
         return KMeans(n, n_init=3, random_state=seed).fit_predict(points)
     if settings.cluster_method == "gmm":
         return GaussianMixture(n, random_state=seed, reg_covar=1e-6 * max(points.var(), 1e-12)).fit_predict(points)
+    if settings.cluster_method == "umap":
+        plane = neighbour_map(points, MAP_NEIGHBOURS, 0.0, seed)
+        return DBSCAN(eps=MAP_REACH, min_samples=2).fit_predict(plane)
     few = max(2, min(FEW, len(points) // (2 * settings.n_clusters)))
     reach = 0.5 * float(points.std()) / np.sqrt(settings.n_clusters)
     return DBSCAN(eps=max(reach, 1e-9), min_samples=few).fit_predict(points)

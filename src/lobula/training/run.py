@@ -32,7 +32,7 @@ from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
-from lobula.training.cluster_embeddings import cluster_and_replace
+from lobula.training.cluster_embeddings import check_clustering, cluster_and_replace
 from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import norm, scaled_mse, total_loss
@@ -49,11 +49,12 @@ logger = logging.getLogger(__name__)
 
 Probe = Callable[[GraphNetwork, dict[str, torch.Tensor] | None], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
+RecordingScales = tuple[Scales, np.ndarray, Visited]
 REFIT_FRAMES = 8000
 CPU = torch.device("cpu")
 
 
-def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Scales, np.ndarray, Visited]:
+def recording_scales(recording: Recording, config: ExperimentConfig) -> RecordingScales:
     """Scales of the networks, the (N,) variance of every neuron's target, and where voltages are, from up to 4,000
     training frames."""
     split, target = recording["train"], config.training.target
@@ -66,18 +67,20 @@ def recording_scales(recording: Recording, config: ExperimentConfig) -> tuple[Sc
     return Scales(*units, xnorm), variance, Visited(*moments)
 
 
-def new_model(recording: Recording, config: ExperimentConfig) -> GraphNetwork:
-    """An untrained model for this recording."""
-    scales, _, _ = recording_scales(recording, config)
+def new_model(recording: Recording, config: ExperimentConfig, known: RecordingScales | None = None) -> GraphNetwork:
+    """An untrained model for this recording, whose scales need not be read again if they are known."""
+    scales, _, _ = known or recording_scales(recording, config)
     model = registry.build(config.model.name, config.model, recording.wiring, scales, Streams(config.training.seed))
     if config.prior.is_active:
         shape_weights(model, WeightPrior.of(config.prior, recording))
     return model
 
 
-def new_penalties(recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel) -> Penalties:
+def new_penalties(
+    recording: Recording, config: ExperimentConfig, model: AbstractDynamicsModel, known: RecordingScales | None = None
+) -> Penalties:
     """The penalties of a config, as far as they apply to the model."""
-    _, _, visited = recording_scales(recording, config)
+    _, _, visited = known or recording_scales(recording, config)
     kinds = ("g_phi", "f_theta", "W") if model.learns_messages else ("W",)
     return Penalties(config.training, visited, recording["train"].n_frames, kinds)
 
@@ -113,9 +116,9 @@ def train(
     """
     settings, wiring = config.training, recording.wiring
     torch.use_deterministic_algorithms(True, warn_only=True)
-    model = new_model(recording, config)
+    known = recording_scales(recording, config)
+    model, variance = new_model(recording, config, known), known[1]
     _check(config, model, team)
-    _, variance, _ = recording_scales(recording, config)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
@@ -125,7 +128,7 @@ def train(
     loss_weight = loss_weight.to(device)
     frames = recording["train"], wiring, settings.target, streams, settings.batch_size
     pool = FramePool(*frames, pool_bytes(device), team.part(settings.batch_size), device, window_of(settings))
-    penalties = new_penalties(recording, config, model)
+    penalties = new_penalties(recording, config, model, known)
     trainer = _Trainer(model, recording, config, pool, loss_weight, penalties, out, probe, progress, team)
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
@@ -142,6 +145,7 @@ def train(
 def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -> None:
     settings = config.training
     check_regime(settings)
+    check_clustering(settings)
     idle = registry.idle_fields(config) if team.leads else []
     if idle:
         logger.info("%s: no effect with model.name=%s", ", ".join(idle), config.model.name)
