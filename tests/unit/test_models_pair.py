@@ -302,3 +302,23 @@ def test_a_table_is_interpolated_and_continued() -> None:
     np.testing.assert_allclose(got, 2 * v[:, [0, 1, 1]] - 3 * v[:, [1, 0, 1]] + 1, rtol=1e-6)
     changed = table.changed(1.0, -3.0, 2.0).on_edges(v, v, np.array([0]), np.array([1]))
     np.testing.assert_allclose(changed, v[:, [0]], rtol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_sums_and_gradients_of_a_cpu(recording: Recording, tmp_path: Path) -> None:
+    model = new_model(recording, config())
+    voltage, found = torch.from_numpy(recording["train"].voltage(0, 6)), []
+    for device in ("cpu", "cuda:0"):
+        model.to(device).zero_grad()
+        summed = model.summed_message(voltage.to(device))
+        summed.square().sum().backward()
+        found.append([summed.detach().cpu(), *(p.grad.cpu() for p in model.groups()["g_phi"])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+    short = {"training.n_steps": 20, "training.rounds": 1, "training.round_steps": 8, "training.device": "cuda:0"}
+    weights = []
+    for device in ("cpu", "cuda:0"):
+        settings = config(**{**short, "training.device": device})
+        estimates = recover_gnn(recording, train(recording, settings, tmp_path / device), "observed", settings.recovery)
+        weights.append(estimates.edges["weight"].to_numpy())
+    assert line_fit(*weights)[1] > 0.95

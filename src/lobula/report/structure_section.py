@@ -22,7 +22,7 @@ _MATRIX = (
 _SPECTRA = "Left: eigenvalues of the weights, with a circle at the {owner} spectral radius. Right: singular values."
 _PARTIAL = " Of this many neurons only the {n} largest are computed."
 _ALIGNED = (
-    "Main directions of the true weights against those of {name}: a dark diagonal is a match, one by one. Directions "
+    "Main directions of the true weights against those of {name}: a strong diagonal is a match, one by one. Directions "
     "of nearly equal strength may mix; the curve at the right counts the space that the first k span together."
 )
 

@@ -21,6 +21,8 @@ from lobula.regression.own_curves import GroupCurves, OwnFit, fit_own_curves
 
 logger = logging.getLogger(__name__)
 
+LEAST_GAIN = 5e-3
+"""Of the held-out log error: below, own functions fitted noise as readily as sources, and weights became worse."""
 CIRCUIT, CURVES, FACTS = "own_circuit.npz", "own_curves.npz", "sharing.json"
 
 
@@ -34,8 +36,8 @@ def fit_own_messages(
     """Fits a function per group of sources, by `spline.sharing`; writes it, and sharing.json on what came of it.
 
     Returns:
-        The fit, or None if held-out frames are not predicted better than with one function for all, by one standard
-        error over the neurons.
+        The fit, or None if held-out frames are not predicted better than with one function for all, by half a percent
+        of the squared error and one standard error over the neurons.
     """
     settings, wiring, target = config.spline, recording.wiring, config.training.target
     group = source_groups(recording, config, shared)
@@ -50,7 +52,7 @@ def fit_own_messages(
         for circuit, message in ((shared.circuit, shared.curve), (own.circuit, own.curves))
     )
     gain = before - after
-    kept = bool(own.is_own.any() and gain.mean() > gain.std() / np.sqrt(len(gain)))
+    kept = bool(own.is_own.any() and gain.mean() > max(gain.std() / np.sqrt(len(gain)), LEAST_GAIN))
     facts: dict[str, object] = {"asked": settings.sharing, "kept": kept}
     facts |= {"n_groups": len(own.is_own), "n_own": int(own.is_own.sum())}
     facts |= {"held_out_log_error_shared": float(before.mean()), "held_out_log_error_own": float(after.mean())}
