@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,11 @@ def tiny() -> list[str]:
     return _set(SMALL_CIRCUIT | SHORT_TRAINING)
 
 
+def heed_interrupts() -> None:
+    """Shells start background jobs with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def spawn() -> Iterator[Spawn]:
     """Starts `lobula` in a process of its own; what is left of it is killed at the end."""
@@ -100,7 +106,7 @@ def spawn() -> Iterator[Spawn]:
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
         command = [sys.executable, "-m", "lobula", *(str(word) for word in words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, **pipes))
+        started.append(subprocess.Popen(command, env=environment, preexec_fn=heed_interrupts, **pipes))
         return started[-1]
 
     yield start
