@@ -82,3 +82,10 @@ def test_legacy_names_of_networks(tmp_path):
     )
     settings = load_config(tmp_path / "old.yaml").signal
     assert (settings.fill, settings.n_neurons, settings.dale_law, settings.dale_factor) == (0.75, 500, True, 0.8)
+
+
+def test_a_prior_on_weights_says_nothing_of_self_coupling() -> None:
+    values = {"update.form": "self_coupling", "prior.sign": "inferred"}
+    with pytest.raises(ConfigError, match=r"update\.form"):
+        ExperimentConfig().with_values(values)
+    ExperimentConfig().with_values({**values, "update.form": "tanh"})

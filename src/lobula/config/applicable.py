@@ -32,6 +32,11 @@ def refuse_others(config: Any) -> None:
         ConfigError: naming the first such field.
     """
     source = config.connectome.source
+    if config.prior.is_active and config.update.form == "self_coupling":
+        raise ConfigError(
+            "update.form: got self_coupling with a prior, expected linear, tanh or spline: a prior says nothing of a "
+            "neuron's coupling to itself; or turn section prior off"
+        )
     if source == "signal":
         strangers = list(_FLY_FIELDS)
         if config.drive.kind != "visual":
