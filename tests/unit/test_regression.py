@@ -234,7 +234,7 @@ def test_grams_of_a_device_are_those_of_the_cpu(
         span = slice(low, min(low + 700, n))
         voltage, external, y = block_arrays(split, wiring, kind, span)
         grams.add(relu(voltage), voltage, external, y)
-    for own, other in zip(grams.to_list(expected.has_stimulus), expected.grams, strict=True):
+    for own, other in zip(grams.grams(expected.has_stimulus), expected.grams, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-6)
 
 

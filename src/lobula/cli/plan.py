@@ -36,7 +36,7 @@ LIBRARIES_BYTES = 6e8
 NETWORK_BYTES = 4e8  # activations and their gradients
 POOL_BYTES = 2**30  # decoded chunks that training draws frames from
 CACHE_BYTES = 2**28  # decoded chunks behind a recording
-N_BLOCKS, BLOCK_FRAMES = 14, 1_000  # (N, frames) arrays in double precision that a regression holds
+N_BLOCKS, BLOCK_FRAMES = 12, 1_000  # (N, frames) arrays in double precision that a regression holds
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,13 @@ class Wiring:
         return _frozen(np.bincount(self.post, minlength=self.n_neurons))
 
     @cached_property
+    def stimulated(self) -> np.ndarray:
+        """(N,) bool: which neurons receive the external input, all where there are no columns."""
+        if self.stimulus_column is None:
+            return _frozen(np.ones(self.n_neurons, dtype=bool))
+        return _frozen(self.stimulus_column >= 0)
+
+    @cached_property
     def out_degree(self) -> np.ndarray:
         """(N,) number of edges out of every neuron."""
         return _frozen(np.bincount(self.pre, minlength=self.n_neurons))

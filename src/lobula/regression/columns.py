@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lobula.regression.gram import in_parallel
 from lobula.regression.ridge import NeuronProblem
+from lobula.regression.threads import in_parallel
 
 EXPLAINED = 1e-13
 """Share of the target's square that is rounding: means may explain all the rest, deviations not less than nothing."""

@@ -9,9 +9,10 @@ import torch
 
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import Basis, Curve, basis_of
-from lobula.regression.gram import Frames, block_arrays, frame_blocks, neuron_major, stimulated
+from lobula.regression.gram import Frames, block_arrays, frame_blocks, stimulated
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.pair_grams import PairSums
+from lobula.regression.threads import neuron_major
 
 BLOCK_FRAMES = 500
 

@@ -11,16 +11,12 @@ less arithmetic. Where neurons have most others as inputs it is the other way ro
 computed once (`pair_grams`).
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
@@ -29,9 +25,9 @@ from lobula.regression.edge_messages import MessageFunction as MessageFunction
 from lobula.regression.gram_device import DeviceGrams
 from lobula.regression.own_terms import NoTerms, OwnTerms
 from lobula.regression.pair_grams import PairSums
+from lobula.regression.shared_inputs import GroupSums
 
-N_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-BLOCK_FRAMES = 1000
+BLOCK_FRAMES = 500
 CPU = torch.device("cpu")
 NO_TERMS = NoTerms()
 
@@ -96,11 +92,7 @@ def block_arrays(
 
 def stimulated(wiring: Wiring, has_stimulus: bool) -> np.ndarray:
     """(N,) bool: which neurons receive the external input."""
-    if not has_stimulus:
-        return np.zeros(wiring.n_neurons, dtype=bool)
-    if wiring.stimulus_column is None:
-        return np.ones(wiring.n_neurons, dtype=bool)
-    return np.asarray(wiring.stimulus_column) >= 0
+    return wiring.stimulated if has_stimulus else np.zeros(wiring.n_neurons, dtype=bool)
 
 
 def design_rows(
@@ -140,28 +132,6 @@ def add_product(grams: list[np.ndarray | None], i: int, rows: np.ndarray) -> Non
         held += rows @ rows.T
 
 
-def neuron_major(block: np.ndarray) -> np.ndarray:
-    """(T, N) of any float type -> contiguous (N, T) float64."""
-    return np.ascontiguousarray(block.T, dtype=np.float64)
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """The linear algebra libraries, looked up once: the look-up and a thread that starts may wait for each other."""
-    return ThreadpoolController()
-
-
-def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS) -> None:
-    """Runs ``task(i)`` for i < n on a few threads, each with single-threaded linear algebra."""
-
-    def stripe(first: int) -> None:
-        for i in range(first, n, n_threads):
-            task(i)
-
-    with _libraries().limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(stripe, range(n_threads)))
-
-
 def accumulate(
     frames: Frames,
     wiring: Wiring,
@@ -185,24 +155,24 @@ def accumulate(
         own: terms of every neuron's own voltage.
     """
     n = wiring.n_neurons
-    grams: list[np.ndarray | None] = [None] * n
     columns, per_neuron = columns_of(message, wiring), not isinstance(message, EdgeMessages)
-    pairs = PairSums(wiring, device, own) if per_neuron and pairs_are_cheaper(wiring, own) else None
-    elsewhere = None if device.type == "cpu" or pairs is not None else DeviceGrams(wiring, device, columns)
-    if elsewhere is not None and own.n_terms:
-        raise ConfigError(f"update.form: own terms of sparse circuits are computed on the CPU; got device {device}")
     has_stimulus = np.zeros(n, dtype=bool)
     total, sums, squares = 0, np.zeros(1), np.zeros(1)
+    n_frames = frames.n_targets(target) if max_frames is None else min(max_frames, frames.n_targets(target))
+    products: PairSums | DeviceGrams | GroupSums
+    if per_neuron and pairs_are_cheaper(wiring, own):
+        products = PairSums(wiring, device, own)
+    elif device.type != "cpu":
+        if own.n_terms:
+            raise ConfigError(f"update.form: own terms of sparse circuits are computed on the CPU; got device {device}")
+        products = DeviceGrams(wiring, device, columns)
+    else:
+        products = GroupSums(wiring, columns, own, n_frames)
     for span in frame_blocks(frames, target, max_frames, frames_at_once(message, wiring, BLOCK_FRAMES)):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has_stimulus = stimulated(wiring, external is not None)
         messages = messages_of(message, voltage, wiring)
-        if pairs is not None:
-            pairs.add(messages, voltage, external, y)
-        elif elsewhere is not None:
-            elsewhere.add(messages, voltage, external, y)
-        else:
-            _add_block(grams, wiring, messages, voltage, external, own, y, columns)
+        products.add(messages, voltage, external, y)
         total += len(voltage)
         sums = sums + messages.sum(0, dtype=np.float64)
         squares = squares + np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
@@ -210,35 +180,10 @@ def accumulate(
             on_block(total)
     mean = sums / total
     std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
-    if pairs is not None:
-        return NeuronGrams(pairs.grams(has_stimulus), total, has_stimulus, mean, std, columns, own.n_terms)
-    if elsewhere is not None:
-        grams = [*elsewhere.to_list(has_stimulus)]
-    return NeuronGrams([g for g in grams if g is not None], total, has_stimulus, mean, std, columns, own.n_terms)
+    return NeuronGrams(products.grams(has_stimulus), total, has_stimulus, mean, std, columns, own.n_terms)
 
 
 def pairs_are_cheaper(wiring: Wiring, own: OwnTerms) -> bool:
     """Whether one product of all pairs of messages costs less than one for the inputs of every neuron."""
     each = float(((wiring.in_degree + 3.0 + own.n_terms) ** 2).sum()) / 2  # their symmetric halves
     return each > (3.0 + own.n_terms) * float(wiring.n_neurons) ** 2
-
-
-def _add_block(
-    grams: list[np.ndarray | None],
-    wiring: Wiring,
-    messages: np.ndarray,
-    voltage: np.ndarray,
-    external: np.ndarray | None,
-    own: OwnTerms,
-    target: np.ndarray,
-    columns: np.ndarray,
-) -> None:
-    """Adds a block of frames, each (T, N), to the matrices of all neurons, on the CPU."""
-    has = stimulated(wiring, external is not None)
-    h, v, y = neuron_major(messages), neuron_major(voltage), neuron_major(target)
-    e = None if external is None else neuron_major(external)
-
-    def add(i: int) -> None:
-        add_product(grams, i, design_rows(i, wiring, h, v, e if has[i] else None, y, columns, own))
-
-    in_parallel(add, wiring.n_neurons)

@@ -72,7 +72,7 @@ class DeviceGrams:
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
 
-    def to_list(self, has_stimulus: np.ndarray) -> list[np.ndarray]:
+    def grams(self, has_stimulus: np.ndarray) -> list[np.ndarray]:
         """The (p_i, p_i) matrix of every neuron; rows ``[messages, v, 1, (I), y]``, I where ``has_stimulus`` (N,)."""
         found: list[np.ndarray] = [np.zeros(0)] * self.wiring.n_neurons
         for bucket in self._buckets:

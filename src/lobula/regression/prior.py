@@ -34,9 +34,10 @@ from lobula.config.prior import PriorConfig
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.regression import ridge
-from lobula.regression.gram import NeuronGrams, in_parallel
+from lobula.regression.gram import NeuronGrams
 from lobula.regression.ridge import LinearCircuit, Solver
 from lobula.regression.signed import with_signs
+from lobula.regression.threads import in_parallel
 from lobula.regression.tied import Groups, tied_circuit
 
 LEAST_ODDS = np.log(10.0)

@@ -19,9 +19,10 @@ from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
 from lobula.regression.edge_messages import Messages
-from lobula.regression.gram import CPU, NO_TERMS, Frames, NeuronGrams, accumulate, in_parallel
+from lobula.regression.gram import CPU, NO_TERMS, Frames, NeuronGrams, accumulate
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
+from lobula.regression.threads import in_parallel
 
 ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""

@@ -19,8 +19,9 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import nnls
 
 from lobula.data.wiring import Wiring
-from lobula.regression.gram import NeuronGrams, in_parallel
+from lobula.regression.gram import NeuronGrams
 from lobula.regression.ridge import ROUNDING, LinearCircuit
+from lobula.regression.threads import in_parallel
 
 EXACT = 1e-14
 """Share of the largest curvature that double precision resolves."""

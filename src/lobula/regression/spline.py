@@ -40,13 +40,12 @@ from lobula.regression.gram import (
     block_arrays,
     design_rows,
     frame_blocks,
-    in_parallel,
-    neuron_major,
     pairs_are_cheaper,
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, Solver, solve
+from lobula.regression.threads import in_parallel, neuron_major
 
 if TYPE_CHECKING:
     from lobula.regression.own_curves import OwnFit

@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lobula.regression.gram import Frames, MessageFunction, in_parallel
+from lobula.regression.gram import Frames, MessageFunction
+from lobula.regression.threads import in_parallel
 
 N_POINTS = 513
 MARGIN = 0.02

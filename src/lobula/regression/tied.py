@@ -31,9 +31,10 @@ import numpy as np
 from lobula.data.wiring import Wiring
 from lobula.regression import ridge
 from lobula.regression.columns import Columns, Groups
-from lobula.regression.gram import NeuronGrams, in_parallel
+from lobula.regression.gram import NeuronGrams
 from lobula.regression.ridge import ROUNDING, LinearCircuit, NeuronProblem
 from lobula.regression.signed import bounded_minimum
+from lobula.regression.threads import in_parallel
 
 MOST_ROUNDS = 40
 TOLERANCE = 0.03

@@ -17,17 +17,10 @@ from lobula.models.circuit_gnn import CircuitGNN
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.messages import SHARED_POINTS
 from lobula.models.pair_gnn import PairGNN
-from lobula.regression.gram import (
-    add_product,
-    block_arrays,
-    design_rows,
-    frame_blocks,
-    in_parallel,
-    neuron_major,
-    stimulated,
-)
+from lobula.regression.gram import add_product, block_arrays, design_rows, frame_blocks, stimulated
 from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import weighted_normal
+from lobula.regression.threads import in_parallel, neuron_major
 
 BLOCK_BYTES = 2e8
 
