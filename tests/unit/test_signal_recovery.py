@@ -86,8 +86,8 @@ def test_products_of_the_basis_are_the_same_either_way() -> None:
     theta = np.random.default_rng(0).standard_normal(wiring.n_edges)
     by_products = basis_grams(recording["train"], wiring, curve, theta, "drift", 600, own)
     by_histograms = hat_grams(recording["train"], wiring, curve, theta, "drift", 600, own)
-    for first, second in zip(by_products, by_histograms, strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-7)
+    for first, second in zip(by_products, by_histograms, strict=True):  # the first looks up the nearest grid point
+        np.testing.assert_allclose(first, second, rtol=0, atol=2e-5 * np.abs(second).max())
 
 
 def test_spline_terms_are_any_smooth_function_without_straight_lines() -> None:

@@ -124,35 +124,43 @@ class SmoothCurve(Curve):
 
 def basis_of(curve: Curve) -> "Basis":
     """What a unit of each value adds to the curve."""
-    unit = np.eye(len(curve.knots))
+    unit, grid = np.eye(len(curve.knots)), np.linspace(curve.knots[0], curve.knots[-1], FINE)
     if isinstance(curve, SmoothCurve):
-        grid = np.linspace(curve.knots[0], curve.knots[-1], FINE)
-        return Basis(grid, CubicSpline(curve.knots, unit, bc_type="natural")(grid))
-    return Basis(curve.knots, unit)
+        return Basis(grid, CubicSpline(curve.knots, unit, bc_type="natural")(grid).T)
+    return Basis(grid, np.stack([np.interp(grid, curve.knots, row) for row in unit]))
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Functions that are piecewise linear on a common grid.
+    """Functions on a common even grid, straight beyond its ends.
 
     Attributes:
-        grid: (M,) increasing voltages [a.u.].
-        table: (M, K) their values.
+        grid: (M,) even voltages [a.u.].
+        table: (K, M) their values.
     """
 
     grid: np.ndarray
     table: np.ndarray
 
-    def locate(self, voltage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Interval (int) and position in it, shapes as ``voltage``."""
-        index = np.clip(np.searchsorted(self.grid, voltage, side="right") - 1, 0, len(self.grid) - 2)
-        left = self.grid[index]
-        return index, (voltage - left) / (self.grid[index + 1] - left)
+    def summed(self, voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """(T, Q, K) every function at voltages (T, N), summed over the neurons with coefficients (N, Q).
 
-    def value(self, k: int, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-        """Function k where `locate` found the voltages."""
-        left = np.take(self.table[:, k], index)
-        return left + fraction * (np.take(self.table[:, k], index + 1) - left)
+        At the nearest point of the grid: good for a Gauss-Newton step, whose fixed point does not depend on it.
+        """
+        width = self.grid[1] - self.grid[0]
+        nearest = np.clip(np.rint((voltage - self.grid[0]) / width), 0, len(self.grid) - 1).astype(np.intp)
+        found = np.empty((len(voltage), coefficients.shape[1], len(self.table)))
+        values = np.empty(voltage.shape)
+        for k, function in enumerate(self.table):
+            np.take(function, nearest, out=values, mode="clip")
+            np.matmul(values, coefficients, out=found[:, :, k])
+        for beyond, (near, end) in (
+            (np.minimum(voltage - self.grid[0], 0.0), (1, 0)),
+            (np.maximum(voltage - self.grid[-1], 0.0), (-1, -2)),
+        ):
+            slopes = (self.table[:, near] - self.table[:, end]) / width
+            found += (beyond @ coefficients)[:, :, None] * slopes
+        return found
 
 
 def rectifier_slope(voltage: np.ndarray, messages: np.ndarray) -> float:

@@ -91,7 +91,7 @@ class DenseProblem:
         loops = np.zeros(wiring.n_neurons, dtype=bool)
         loops[wiring.post[wiring.pre == wiring.post]] = True
         self.own = np.where(loops, -1, position)[self.fed]
-        cross = pairs.cross[kept][:, self.live][:, :, self.fed]
+        cross = pairs.cross[kept][:, self.live]
         self.without = np.flatnonzero(self.own >= 0)
         cross[:, self.own[self.without], self.without] = 0.0  # a neuron that is no input of itself
         self.cross = np.stack([self.vectors.T @ c for c in cross])

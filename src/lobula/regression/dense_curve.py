@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lobula.data.wiring import Wiring
-from lobula.regression.curve import Basis, Curve, basis_of
+from lobula.regression.curve import Curve, basis_of
 from lobula.regression.gram import Frames, block_arrays, frame_blocks, stimulated
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.pair_grams import PairSums
@@ -42,7 +42,7 @@ def basis_grams(
     row[fed] = np.arange(len(fed))
     coefficients = np.zeros((wiring.n_neurons, len(fed)))
     coefficients[wiring.pre, row[wiring.post]] = theta
-    k, pairs = basis.table.shape[1], PairSums(wiring, torch.device("cpu"), own)
+    k, pairs = len(basis.table), PairSums(wiring, torch.device("cpu"), own)
     own_products = np.zeros((len(fed), k, k))
     with_messages = np.zeros((wiring.n_neurons, len(fed), k))
     with_rows = np.zeros((len(fed), k, 4 + own.n_terms))
@@ -51,7 +51,7 @@ def basis_grams(
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has, messages = stimulated(wiring, external is not None), curve(voltage)
         pairs.add(messages, voltage, external, y)
-        columns = basis_columns(basis, voltage, coefficients)
+        columns = basis.summed(voltage, coefficients)
         flat = columns.reshape(len(columns), -1)
         with_messages += (neuron_major(messages) @ flat).reshape(with_messages.shape)
         by_equation = columns.transpose(1, 2, 0)
@@ -65,12 +65,3 @@ def basis_grams(
         across = np.concatenate([with_messages[inputs, number], with_rows[number].T[whole.kept(i)]])
         grams[i] = np.block([[own_products[number], across.T], [across, whole[i]]])
     return grams
-
-
-def basis_columns(basis: Basis, voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """(T, Q, K) what every basis function adds to Q equations, from voltages (T, N) and coefficients (N, Q)."""
-    index, fraction = basis.locate(voltage)
-    columns = np.empty((len(voltage), coefficients.shape[1], basis.table.shape[1]))
-    for k in range(columns.shape[2]):
-        columns[:, :, k] = basis.value(k, index, fraction) @ coefficients
-    return columns

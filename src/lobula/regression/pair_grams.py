@@ -6,6 +6,7 @@ of every neuron (voltage, external input, own terms, target), h h' and h f_m' ho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class PairGrams(Sequence):
     Attributes:
         wiring: the graph.
         messages: (N, N) products of messages h_j h_k.
-        cross: (M, N, N) products of h_j with row m of neuron i, at [m, j, i]; rows v, 1, I, own terms, y.
+        cross: (M, N, F) products of h_j with row m of fed neuron number f, at [m, j, f]; rows v, 1, I, own terms, y.
         rows: (N, M, M) products of every neuron's rows with each other.
         has_stimulus: (N,) which neurons have the row I.
     """
@@ -32,6 +33,11 @@ class PairGrams(Sequence):
     cross: np.ndarray
     rows: np.ndarray
     has_stimulus: np.ndarray
+
+    @cached_property
+    def number(self) -> np.ndarray:
+        """(N,) number of every neuron among those that have inputs."""
+        return np.cumsum(self.wiring.in_degree > 0) - 1
 
     def __len__(self) -> int:
         return self.wiring.n_neurons
@@ -48,7 +54,7 @@ class PairGrams(Sequence):
         kept, d = self.kept(i), len(inputs)
         gram = np.empty((d + len(kept), d + len(kept)))
         gram[:d, :d] = self.messages[np.ix_(inputs, inputs)]
-        gram[:d, d:] = self.cross[:, inputs, i][kept].T
+        gram[:d, d:] = self.cross[:, inputs, self.number[i]][kept].T
         gram[d:, :d] = gram[:d, d:].T
         gram[d:, d:] = self.rows[i][np.ix_(kept, kept)]
         return gram
@@ -66,9 +72,10 @@ class PairSums:
     def __init__(self, wiring: Wiring, device: torch.device, own: OwnTerms) -> None:
         self._wiring, self._device, self._own = wiring, device, own
         n, m = wiring.n_neurons, 4 + own.n_terms
+        self._fed = np.flatnonzero(wiring.in_degree > 0)
         zeros = {"dtype": torch.float64, "device": device}
         self._messages = torch.zeros(n, n, **zeros)
-        self._cross = torch.zeros(m, n, n, **zeros)
+        self._cross = torch.zeros(m, n, len(self._fed), **zeros)
         self._rows = torch.zeros(n, m, m, **zeros)
 
     def add(self, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> None:
@@ -76,11 +83,12 @@ class PairSums:
         rows = self._tensor(self.rows_of(voltage, external, target))
         h = self._tensor(messages.T.astype(np.float64))
         self._messages.addmm_(h, h.T)
+        fed = rows[self._fed]
         for m in range(rows.shape[1]):
             if m == 1:
                 self._cross[m] += h.sum(1)[:, None]
             elif m != 2 or external is not None:
-                self._cross[m].addmm_(h, rows[:, m].T)
+                self._cross[m].addmm_(h, fed[:, m].T)
         self._rows += rows @ rows.transpose(1, 2)
 
     def rows_of(self, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> np.ndarray:
