@@ -29,7 +29,7 @@ ROUNDING = 1e-11
 """Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
 MOST_KEPT = 1.5e8
 """Elements of eigenvectors that are kept at a time (1.2 GB)."""
-MOST_ASKED = 24
+MOST_ASKED = 8
 """Neurons whose evidence decides where they are not."""
 LEAST_LAMBDA = 1e-13
 """Of the largest squared norm: what keeps a decomposition positive."""
