@@ -178,7 +178,7 @@ def _fit(
         if config.training.warm_start == "spline":
             source = out.parent / "spline"
             spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
-        probe = make_probe(truth, recording) if truth else None
+        probe = make_probe(truth, recording, config.update) if truth else None
         team.share(True)
         train_gnn(recording, config, out, spline, probe, bar.numbers, team)
 

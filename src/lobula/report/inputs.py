@@ -17,7 +17,7 @@ from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
 from lobula.metrics import rung_label
-from lobula.models import CircuitGNN
+from lobula.models import GraphNetwork
 from lobula.recovery.gauge import sample_voltage
 from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
@@ -83,7 +83,7 @@ class ReportInputs:
         return [name for name in RUNGS if name in self.estimates or name in self.scores]
 
     @cached_property
-    def network(self) -> CircuitGNN | None:
+    def network(self) -> GraphNetwork | None:
         """The trained network, or None."""
         folder = self.path / "models" / "gnn"
         if self.recording is None or not (folder / "best.pt").exists():
