@@ -22,6 +22,7 @@ from lobula.recovery.gauge import sample_voltage
 from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
+from lobula.training.candidates import with_candidates
 
 RUNGS = ("ridge", "spline", "gnn")
 DETAILS = ("by-type", "by-weight", "by-horizon")
@@ -208,7 +209,7 @@ def _truth(run: RunDir, config: ExperimentConfig) -> Truth | None:
 def _recording(run: RunDir, config: ExperimentConfig, gaps: list[str]) -> Recording | None:
     path = Path(config.simulation.recording or run / "recording.zarr")
     if path.exists():
-        return Recording.open(path)
+        return with_candidates(Recording.open(path), config.update)
     gaps.append("The recording is no longer there, so the stimulus is not shown.")
     return None
 
