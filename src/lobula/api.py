@@ -15,7 +15,9 @@ from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
 from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
+from lobula.recovery.support import with_support
 from lobula.training import train
+from lobula.training.candidates import with_candidates
 from lobula.training.closed_form import train_ridge, train_spline
 from lobula.training.own_messages import sharing_facts
 
@@ -76,7 +78,9 @@ def fit(
     n_types = None if cell_types is None else len(np.unique(cell_types))
     config = ExperimentConfig().with_values({"training.target": target, "recovery.n_cell_types": n_types, **dotted})
     with tempfile.TemporaryDirectory() as folder:
-        estimates = _estimate(recording, config, method, Path(folder))
+        estimates = _estimate(with_candidates(recording, config.update), config, method, Path(folder))
+    if config.update.graph == "all_pairs":
+        estimates = with_support(estimates)
     if cell_types is None:
         return estimates
     return replace(estimates, neurons=estimates.neurons.assign(cell_type=np.asarray(cell_types)))

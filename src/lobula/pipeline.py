@@ -26,11 +26,14 @@ from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
+from lobula.recovery.support import with_support
 from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
+    circuit_facts,
     in_gauge,
     make_probe,
+    on_graph,
     score_ceiling,
     score_estimates,
     score_prediction,
@@ -43,6 +46,7 @@ from lobula.simulation.run import simulate as simulate_recording
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
 from lobula.training import train as train_gnn
+from lobula.training.candidates import with_candidates
 from lobula.training.closed_form import load_spline, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
 from lobula.training.own_messages import sharing_facts
@@ -178,7 +182,7 @@ def _fit(
         if config.training.warm_start == "spline":
             source = out.parent / "spline"
             spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
-        probe = make_probe(truth, recording) if truth else None
+        probe = make_probe(truth, recording, config.update) if truth else None
         team.share(True)
         train_gnn(recording, config, out, spline, probe, bar.numbers, team)
 
@@ -193,6 +197,8 @@ def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress:
             with _bar(f"recover {name}", progress) as bar:
                 bar.show(0, 1, "")
                 estimates = _estimates(name, recording, config, directory / "models" / name)
+                if config.update.graph == "all_pairs":
+                    estimates = with_support(estimates)
                 (directory / "estimates").mkdir(exist_ok=True)
                 estimates.save(directory / "estimates" / f"{name}.zarr")
 
@@ -231,7 +237,10 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
     traces = {"time": np.arange(1, rollouts.true.shape[1]) * recording.dt, "neurons": rollouts.neurons}
     traces["true"] = rollouts.true[0, 1:][:, rollouts.neurons]
     bar.show(0, len(names) + 1, "ceiling")
-    identifiable = None
+    identifiable, exponent = None, None
+    if truth is not None and truth.connectome.equation is not None:
+        scores["circuit"] = circuit_facts(truth, recording)
+        exponent = scores["circuit"]["lyapunov_exponent"]
     if truth is not None and config.scoring.ceiling:
         ceiling = score_ceiling(recording, truth, config, config.ridge.max_frames)
         scores["ceiling"], identifiable = ceiling.scores, ceiling.identifiable
@@ -240,7 +249,7 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
         estimates = Estimates.load(directory / "estimates" / f"{name}.zarr")
         known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
         scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
-        prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target)
+        prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target, exponent)
         scores[name] |= {"prediction": prediction, **prior_note(config.prior)}
         traces |= drawn
         tables = {"by-type": type_table(estimates, truth), "by-weight": size_table(estimates, truth)} if truth else {}
@@ -269,14 +278,14 @@ def _recording(out: Path, config: ExperimentConfig) -> Recording:
     path = Path(config.simulation.recording or out / "recording.zarr")
     if not path.exists():
         raise MissingInputError(f"recording: {path} does not exist; run `lobula simulate` first")
-    return Recording.open(path)
+    return with_candidates(Recording.open(path), config.update)
 
 
 def _truth(directory: RunDir, config: ExperimentConfig, recording: Recording) -> Truth | None:
     """The truth beside the recording, as estimates state it, or None for a recording that someone else made."""
     source = Path(config.simulation.recording or directory / "recording.zarr")
     path = source.parent / "truth.zarr"
-    return in_gauge(Truth.load(path), recording, config.update) if path.exists() else None
+    return on_graph(in_gauge(Truth.load(path), recording, config.update), recording.wiring) if path.exists() else None
 
 
 def _circuit_digest(config: ExperimentConfig) -> str:

@@ -9,15 +9,20 @@ import torch
 from lobula.bench import plain
 from lobula.bench.rows import DT, Sizes, driven_recording, own_model, own_simulation, random_frames
 from lobula.bench.run import run_rows
+from lobula.bench.signal import signal_model
 from lobula.bench.timing import compared, interleaved
 from lobula.connectome import optic_lobe
+from lobula.data import Wiring
 from lobula.errors import ConfigError
+from lobula.models import GraphNetwork
 from lobula.regression.ridge import fit_circuit
 
 
-def test_the_plain_network_is_the_same_network() -> None:
-    wiring = optic_lobe(0).wiring
-    model, slow = own_model(wiring, hidden=8), plain.PlainGNN(wiring, 8)
+@pytest.mark.parametrize("kind", ["fly", "signal"])
+def test_the_plain_network_is_the_same_network(kind: str) -> None:
+    wiring = optic_lobe(0).wiring if kind == "fly" else Wiring.all_pairs(12)
+    model: GraphNetwork = own_model(wiring, hidden=8) if kind == "fly" else signal_model(wiring, hidden=8)
+    slow = (plain.PlainGNN if kind == "fly" else plain.PlainSignalGNN)(wiring, 8)
     with torch.no_grad():
         slow.embedding.copy_(model.embedding)
         model.weight.copy_(slow.weight)
@@ -57,9 +62,10 @@ def test_the_plain_simulation_and_ridge_agree(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_rows_run_and_can_be_written_as_json() -> None:
-    result = run_rows(["step", "simulate", "ridge", "recover"], Sizes(extent=0, repeats=1, n_frames=100))
+    names = ["step", "simulate", "ridge", "recover", "signal"]
+    result = run_rows(names, Sizes(extent=0, repeats=1, n_frames=100, signal_neurons=20))
     json.dumps(result)
-    assert {row["row"] for row in result["rows"]} == {"step", "simulate", "ridge", "recover"}
+    assert {row["row"] for row in result["rows"]} == set(names)
     assert all(row["seconds"] > 0 and row["plain_seconds"] > 0 for row in result["rows"])
     assert result["limits"]["gemm_gflop_per_s"] > 0
 

@@ -1,6 +1,7 @@
 """Kernels against plain float64 formulations, values and gradients."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -146,3 +147,28 @@ def test_blocked_mlp_says_so_when_its_activations_are_gone() -> None:
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="twice"):
         out.backward()
+
+
+@pytest.mark.parametrize("kind", ["complete", "loops", "most"])
+def test_dense_wirings_give_the_same_sums_and_gradients_as_sparse_ones(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, rng = 17, np.random.default_rng(0)
+    keep = {"complete": ~np.eye(n, dtype=bool), "loops": np.ones((n, n), bool), "most": rng.random((n, n)) < 0.6}[kind]
+    post, pre = np.nonzero(keep)
+    wiring = Wiring.from_edges(np.stack([pre, post]), n)
+    found = []
+    for share in (0.4, 2.0):
+        monkeypatch.setattr(sys.modules["lobula.kernels.message_sum"], "DENSE_SHARE", share)
+        pattern = SparsePattern(wiring)
+        assert pattern.is_dense is (share < 1)
+        generator = torch.Generator().manual_seed(0)
+        weight, messages = (
+            torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(True)
+            for shape in ((wiring.n_edges,), (n, 5))
+        )
+        total = message_sum(weight, messages, pattern)
+        gradients = torch.autograd.grad((total * torch.arange(5)).sin().sum(), [weight, messages])
+        found.append([total.detach(), *gradients])
+    for dense, sparse in zip(*found, strict=True):
+        torch.testing.assert_close(dense, sparse)

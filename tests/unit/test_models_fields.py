@@ -136,6 +136,8 @@ def tried(name: str) -> list[str]:
         reads = {path for path in reads if "g_phi" in path or path.startswith("model") or "embedding" in path}
     if name == "flyvis_linear_tanh":  # the same network as flyvis_linear
         reads = {"training.lr", "model.w_init", "model.rank"}
+    if name.startswith("signal"):  # what differs from A is the update
+        reads = {path for path in reads if "f_theta" in path or "update" in path or path == "model.rank"}
     return sorted(reads)
 
 

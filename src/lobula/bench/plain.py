@@ -35,6 +35,33 @@ class PlainGNN(nn.Module):
         return self.update_mlp(torch.cat([state, self.embedding.expand(batch, -1, -1)], -1))[..., 0]
 
 
+class PlainSignalGNN(nn.Module):
+    """The network of `models.SignalGNN` with psi evaluated on every edge, and messages added up edge by edge.
+
+    Args:
+        wiring: the graph.
+        hidden: units of both networks.
+        embedding_dim: length of an embedding.
+    """
+
+    def __init__(self, wiring: Wiring, hidden: int, embedding_dim: int = 2) -> None:
+        super().__init__()
+        self.pre, self.post = (torch.as_tensor(x.copy(), dtype=torch.int64) for x in (wiring.pre, wiring.post))
+        self.embedding = nn.Parameter(torch.randn(wiring.n_neurons, embedding_dim))
+        self.weight = nn.Parameter(torch.randn(wiring.n_edges) / wiring.n_edges**0.5)
+        self.message_mlp = _mlp(1 + embedding_dim, hidden)
+        self.update_mlp = _mlp(2 + embedding_dim, hidden)
+
+    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt."""
+        batch = len(voltage)
+        source = torch.cat([voltage[:, self.pre, None], self.embedding[self.pre].expand(batch, -1, -1)], -1)
+        message = self.weight * self.message_mlp(source)[..., 0]
+        summed = torch.zeros_like(voltage).index_add(1, self.post, message)
+        state = torch.cat([torch.stack([voltage, external], -1), self.embedding.expand(batch, -1, -1)], -1)
+        return self.update_mlp(state)[..., 0] + summed
+
+
 def _mlp(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)

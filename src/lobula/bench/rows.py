@@ -38,11 +38,13 @@ class Sizes:
         extent: radius of the optic lobe; 8 is the published size.
         repeats: times that each call is timed.
         n_frames: frames of the ridge row; others follow from it.
+        signal_neurons: size of the signal network, all pairs connected.
     """
 
     extent: int = 8
     repeats: int = 5
     n_frames: int = 8000
+    signal_neurons: int = 1000
 
 
 def random_frames(wiring: Wiring, batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from lobula.bench import hardware, rows
 from lobula.bench.names import ROW_NAMES
 from lobula.bench.rows import Sizes
 from lobula.bench.scale import brain, scale
+from lobula.bench.signal import signal
 from lobula.bench.timing import Row
 from lobula.data.provenance import code_state, device_facts, versions
 from lobula.errors import ConfigError
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _CALLS: tuple[Callable[[Sizes], list[Row]], ...] = (
     *(rows.step, rows.simulate, rows.ridge, rows.recover, rows.io),
-    *(scale, brain),
+    *(scale, brain, signal),
 )
 ROWS = dict(zip(ROW_NAMES, _CALLS, strict=True))
 

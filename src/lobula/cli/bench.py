@@ -39,7 +39,7 @@ def bench(
     """Time the hot paths against plain formulations of the same arithmetic, in this process, in turns.
 
     Rows: step (training), simulate, ridge, recover (refit from a network), io, scale (cost against size),
-    brain (139,255 neurons). Nothing else should run meanwhile.
+    brain (139,255 neurons), signal (1,000 neurons, all connected). Nothing else should run meanwhile.
 
     Example:  [bold]lobula bench step ridge --out benchmarks/results/speed[/bold]
     """

@@ -37,6 +37,11 @@ def refuse_others(config: Any) -> None:
             "update.form: got self_coupling with a prior, expected linear, tanh or spline: a prior says nothing of a "
             "neuron's coupling to itself; or turn section prior off"
         )
+    if config.prior.is_active and config.update.graph == "all_pairs":
+        raise ConfigError(
+            "update.graph: got all_pairs with a prior, expected known: counts and ties belong to the edges of a known "
+            "graph; or turn section prior off"
+        )
     if source == "signal":
         strangers = list(_FLY_FIELDS)
         if config.drive.kind != "visual":

@@ -8,10 +8,11 @@ from lobula.config.base import Section, param
 class ModelConfig(Section):
     """The message and update networks and what they start from."""
 
-    name: Literal["flyvis_A", "flyvis_B", "flyvis_linear", "flyvis_linear_tanh"] = param(
+    name: Literal["flyvis_A", "flyvis_B", "flyvis_linear", "flyvis_linear_tanh", "signal", "signal_low_rank"] = param(
         "flyvis_A",
         "flyvis_A: graph network; flyvis_B: the same with messages that depend on the target, too (cost per edge); "
-        "flyvis_linear(_tanh): the known equation with free parameters",
+        "flyvis_linear(_tanh): the known equation with free parameters; signal: messages are added to what a neuron "
+        "does by itself; signal_low_rank: the same with weights of rank model.rank (null: 20)",
     )
     hidden_dim: int = param(64, "hidden units of g_phi", ge=1, scale="log", role="tunable", search=(16, 256))
     n_layers: int = param(3, "linear layers of g_phi", ge=1, le=10, role="tunable", search=(2, 5))

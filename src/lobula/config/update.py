@@ -6,8 +6,14 @@ from lobula.config.base import Section, param
 
 
 class UpdateConfig(Section):
-    """The form of the update that closed-form fits assume."""
+    """The form of the equations that closed-form fits assume."""
 
+    graph: Literal["known", "all_pairs"] = param(
+        "known",
+        "which connections are candidates: those of the recording's graph; or, where that is not known, every pair of "
+        "neurons (no self-loops), and a column present of the estimates says which of them there are",
+        role="block_only",
+    )
     form: Literal["linear", "self_coupling", "tanh", "spline"] = param(
         "linear",
         "what a neuron does by itself: linear: a leak; self_coupling: and a multiple of its own message; tanh: and a "

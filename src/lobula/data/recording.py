@@ -137,6 +137,19 @@ class Recording:
             parts[name] = Split(name, fields, high - low, high - low, float(dt))
         return cls(wiring, float(dt), parts, column_positions, annotations=annotations)
 
+    def on(self, wiring: Wiring) -> "Recording":
+        """The same frames with another graph of the same neurons; without annotations, which belong to the edges.
+
+        Raises:
+            ShapeError: if the number of neurons differs.
+        """
+        if wiring.n_neurons != self.n_neurons:
+            raise ShapeError(
+                f"wiring: got {wiring.n_neurons} neurons, expected {self.n_neurons}, those of the recording"
+            )
+        rest = self.column_positions, self.static, self.attributes, self.path
+        return Recording(wiring, self.dt, self._splits, *rest, annotations=Annotations())
+
     def __getitem__(self, split: str) -> Split:
         if split not in self._splits:
             raise MissingInputError(f"no split {split!r} in this recording, expected one of {', '.join(self._splits)}")

@@ -47,6 +47,20 @@ class Wiring:
     n_columns: int = field(default=0)
 
     @classmethod
+    def all_pairs(cls, n_neurons: int, like: "Wiring | None" = None) -> "Wiring":
+        """Every neuron with every other one, none with itself: where the graph is not known.
+
+        Args:
+            n_neurons: number of neurons N.
+            like: whose ids and stimulus columns to take over.
+        """
+        post, pre = np.nonzero(~np.eye(checked_count(n_neurons), dtype=bool))
+        edges = np.stack([pre, post])
+        if like is None:
+            return cls.from_edges(edges, n_neurons)
+        return cls.from_edges(edges, n_neurons, like.stimulus_column, like.neuron_ids, like.n_columns or None)
+
+    @classmethod
     def from_edges(
         cls,
         edge_index: np.ndarray,

@@ -15,11 +15,12 @@ from lobula.metrics.catalogue import (
 )
 from lobula.metrics.clusters import cluster_scores, hungarian_accuracy
 from lobula.metrics.confusion import confusion_counts
-from lobula.metrics.horizon import horizon_scores
+from lobula.metrics.horizon import horizon_scores, valid_time
 from lobula.metrics.over_seeds import Difference, Spread, curves_over_seeds, difference, spread
 from lobula.metrics.prediction import explained, pearson, summary
 from lobula.metrics.recovery import compare, compare_weights, line_fit, sign_accuracy
 from lobula.metrics.spectrum import Spectrum, alignment, spectral_radius, subspace_alignment, weight_spectrum
+from lobula.metrics.support import support_scores
 
 __all__ = [
     "CEILING",
@@ -58,6 +59,8 @@ __all__ = [
     "spread",
     "subspace_alignment",
     "summary",
+    "support_scores",
+    "valid_time",
     "weight_spectrum",
     "worse_by",
 ]

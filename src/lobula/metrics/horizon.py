@@ -29,3 +29,26 @@ def horizon_scores(start: np.ndarray, true: np.ndarray, predicted: np.ndarray, d
     step = np.arange(1, true.shape[1] + 1)
     columns = {"step": step, "time_s": step * dt, "rmse": np.sqrt(error), "persistence_rmse": np.sqrt(still)}
     return pd.DataFrame({**columns, "skill": skill, "pearson": pearson})
+
+
+LOST = 0.5
+"""Error over the spread of the recording at which a rollout counts as lost (Vlachas et al. 2020)."""
+
+
+def valid_time(true: np.ndarray, predicted: np.ndarray, dt: float) -> tuple[float, float]:
+    """Median over rollouts of the time until the error over all neurons passes half of their spread.
+
+    Args:
+        true: (R, S, N) recorded voltage [a.u.].
+        predicted: (R, S, N) voltage of the rollouts [a.u.].
+        dt: time between frames [s].
+
+    Returns:
+        The time [s], and the share of rollouts that last to the end: with half of them or more it is a lower bound.
+    """
+    true, predicted = np.asarray(true, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    spread = np.sqrt(((true - true.mean((0, 1))) ** 2).mean())
+    lost = np.sqrt(((predicted - true) ** 2).mean(2)) > LOST * spread
+    ever = lost.any(1)
+    steps = np.where(ever, lost.argmax(1), true.shape[1])
+    return float(np.median(steps) * dt), float(1.0 - ever.mean())

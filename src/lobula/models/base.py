@@ -50,6 +50,12 @@ class AbstractDynamicsModel(nn.Module, ABC):
         """
 
     @property
+    def message_gain(self) -> float | None:
+        """What dv/dt gains per unit of the summed message [1/s], where it is simply added; None where the update
+        network decides."""
+        return None
+
+    @property
     def learns_messages(self) -> bool:
         """Whether the message function is trained."""
         return "g_phi" in self.groups()

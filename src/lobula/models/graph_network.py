@@ -12,7 +12,7 @@ from lobula.data.wiring import Wiring
 from lobula.kernels import SparsePattern
 from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.low_rank import factorise, weight_parameters
-from lobula.models.mlp import NodeMLP, PairMLP
+from lobula.models.mlp import ALIKE, NodeMLP, PairMLP
 
 
 def start_weight(model: AbstractDynamicsModel, config: ModelConfig, wiring: Wiring, streams: Streams) -> None:
@@ -35,6 +35,8 @@ class GraphNetwork(AbstractDynamicsModel):
     """
 
     message_mlp: NodeMLP | PairMLP
+    update_inputs: int = 3
+    """Of the update network beside the embedding: voltage, summed message and external input."""
 
     def __init__(self, config: ModelConfig, wiring: Wiring, scales: Scales, streams: Streams) -> None:
         super().__init__()
@@ -44,7 +46,7 @@ class GraphNetwork(AbstractDynamicsModel):
         generator = streams.torch_generator("init", "networks")
         self.message_mlp = self.message_network(config, generator)
         shape = config.hidden_dim_update, config.n_layers_update, config.activation, generator, config.mlp_init
-        self.update_mlp = NodeMLP(3, d, *shape)
+        self.update_mlp = NodeMLP(self.update_inputs, d, *shape)
         generator = streams.torch_generator("init", "embedding")
         start = torch.randn(n, d, generator=generator) if config.embedding_init == "random" else torch.ones(n, d)
         self.embedding = nn.Parameter(start)
@@ -94,3 +96,29 @@ class GraphNetwork(AbstractDynamicsModel):
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt at voltage and external input, each (B, N)."""
         return self.update(voltage, self.summed_message(voltage), external)
+
+
+class SourceNetwork(GraphNetwork):
+    """A graph network whose messages depend on the source neuron alone, evaluated once per neuron."""
+
+    message_mlp: NodeMLP
+
+    @staticmethod
+    def message_network(config: ModelConfig, generator: torch.Generator) -> NodeMLP:
+        """A network on the source's voltage and embedding."""
+        alike = ALIKE if config.mlp_init == "fan_in" else 1.0
+        shape = config.hidden_dim, config.n_layers, config.activation, generator, config.mlp_init
+        return NodeMLP(1, config.embedding_dim, *shape, alike)
+
+    def message(self, voltage: Tensor) -> Tensor:
+        """(B, N) message g_phi(v, a), squared where `g_phi_positive`, in units of the voltage scale."""
+        return self.messages_between(voltage, voltage)
+
+    def messages_between(self, source: Tensor, target: Tensor, detached: bool = False) -> Tensor:
+        """(B, N) message of every source, whatever the target."""
+        embedding = self.message_embedding.detach() if detached else self.message_embedding
+        return self.in_units(self.message_mlp((source / self.scales.voltage)[..., None], embedding))
+
+    def features(self, voltage: Tensor) -> Tensor:
+        """(B, N, H) activations before the message network's last layer."""
+        return self.message_mlp.features((voltage / self.scales.voltage)[..., None], self.message_embedding)

@@ -8,6 +8,9 @@ import torch
 from lobula.data.recording import Recording
 from lobula.models import GraphNetwork
 from lobula.recovery.gauge import Gauge
+from lobula.regression.edge_messages import MessageFunction
+from lobula.regression.tabulate import NeuronCurves, visited_range
+from lobula.regression.update_form import closest_line
 
 POINTS = 1000
 
@@ -65,6 +68,33 @@ def reference(model: GraphNetwork, voltage: torch.Tensor, external: torch.Tensor
     _, _, dm, di = model.linearise(voltage[frames], external[frames])
     slopes = Slopes(f_slope, f_offset, di.median(0).values.double().numpy(), dm.median(0).values.double().numpy())
     return slopes, g_slope
+
+
+def own_line(model: GraphNetwork, voltage: np.ndarray, message: MessageFunction) -> tuple[np.ndarray, np.ndarray]:
+    """k and c (N,) of the line k v + c + b g(v) closest to what neurons do by themselves, at voltages (T, N).
+
+    For models that add the summed message to it: their update bends where the true one does, and a slope of it is no
+    leak.
+    """
+    v = np.asarray(voltage, dtype=np.float64)
+    k, c = closest_line(v, by_themselves(model, voltage), np.asarray(message(voltage), dtype=np.float64))
+    return k, c
+
+
+@torch.no_grad()
+def by_themselves(model: GraphNetwork, voltage: np.ndarray) -> np.ndarray:
+    """(T, N) update without messages and input at voltages (T, N) [a.u./s]."""
+    frames = torch.from_numpy(np.ascontiguousarray(voltage, dtype=np.float32))
+    parts = [model.update(v, torch.zeros_like(v), torch.zeros_like(v)) for v in frames.split(50)]
+    return torch.cat(parts).double().numpy()
+
+
+def own_curves(model: GraphNetwork, recording: Recording, k: np.ndarray, c: np.ndarray) -> NeuronCurves:
+    """What neurons do by themselves beyond k v + c, as a table over the voltages that they visit."""
+    low, high = (x.astype(np.float64) for x in visited_range(recording["train"]))
+    step = np.maximum(high - low, 1e-6) / (POINTS - 1)
+    grid = low + step * np.arange(POINTS)[:, None]
+    return NeuronCurves(low, step, by_themselves(model, grid) - k * grid - c)
 
 
 def affine_r2(model: GraphNetwork, voltage: torch.Tensor, external: torch.Tensor) -> float:

@@ -24,6 +24,8 @@ from lobula.recovery.linearise import (
     Slopes,
     affine_r2,
     on_distribution,
+    own_curves,
+    own_line,
     reference,
     rest_from,
     visited_frames,
@@ -146,11 +148,7 @@ def recover_gnn(
     Raises:
         ConfigError: if the read-out is not defined for the model.
     """
-    if model.sees_target and config.readout == "reference":
-        raise ConfigError(
-            "recovery.readout: got reference for messages that depend on the target, expected refit or "
-            "on_distribution: the published read-out takes the slope of a message function of the source alone"
-        )
+    check_readout(model, config, update)
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
     notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": [], **prior_note(prior)}
@@ -171,6 +169,11 @@ def recover_gnn(
     if isinstance(message, EdgeMessages):
         circuit = circuit_from_slopes(on_distribution(model, voltage, external), learned, wiring)
         return recover_pairs(recording, circuit, message, target, config, embedding, notes)
+    if model.message_gain is not None and update.weights == "absolute":
+        circuit = additive_circuit(recording, model, message, update)
+        return recover_circuit(
+            recording, circuit, message, "gnn", target, config, None, embedding, notes, update=update
+        )
     gauge = find_gauge(sample_voltage(recording["train"]), message)
     if config.readout == "reference":
         slopes, message_scale = reference(model, voltage, external)
@@ -185,6 +188,38 @@ def recover_gnn(
     return recover_circuit(
         recording, circuit, message, "gnn", target, config, None, embedding, notes, weight=weight, v_rest=v_rest
     )
+
+
+def check_readout(model: GraphNetwork, config: RecoveryConfig, update: UpdateConfig) -> None:
+    """Refuses the published read-out where it is not defined.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if config.readout == "reference" and model.message_gain is not None and update.weights == "absolute":
+        raise ConfigError(
+            "recovery.readout: got reference with update.weights=absolute, expected refit or on_distribution: the "
+            "published read-out states weights per leak"
+        )
+    if model.sees_target and config.readout == "reference":
+        raise ConfigError(
+            "recovery.readout: got reference for messages that depend on the target, expected refit or "
+            "on_distribution: the published read-out takes the slope of a message function of the source alone"
+        )
+
+
+def additive_circuit(
+    recording: Recording, model: GraphNetwork, message: MessageFunction, update: UpdateConfig
+) -> LinearCircuit:
+    """The network itself as a circuit, where it adds the summed messages: nothing is refitted."""
+    slopes = on_distribution(model, *visited_frames(recording))
+    if update.form != "linear":
+        k, c = own_line(model, sample_voltage(recording["train"]), message)
+        slopes = replace(slopes, k=k, c=c)
+    circuit = circuit_from_slopes(slopes, model.weight.detach().double().numpy(), recording.wiring)
+    if update.form == "linear":
+        return circuit
+    return replace(circuit, own_curves=own_curves(model, recording, slopes.k, slopes.c))
 
 
 def refitted(

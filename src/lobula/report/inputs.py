@@ -17,11 +17,12 @@ from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir
 from lobula.errors import MissingInputError, StoreError
 from lobula.metrics import rung_label
-from lobula.models import CircuitGNN
+from lobula.models import GraphNetwork
 from lobula.recovery.gauge import sample_voltage
 from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
+from lobula.training.candidates import with_candidates
 
 RUNGS = ("ridge", "spline", "gnn")
 DETAILS = ("by-type", "by-weight", "by-horizon")
@@ -83,7 +84,7 @@ class ReportInputs:
         return [name for name in RUNGS if name in self.estimates or name in self.scores]
 
     @cached_property
-    def network(self) -> CircuitGNN | None:
+    def network(self) -> GraphNetwork | None:
         """The trained network, or None."""
         folder = self.path / "models" / "gnn"
         if self.recording is None or not (folder / "best.pt").exists():
@@ -208,7 +209,7 @@ def _truth(run: RunDir, config: ExperimentConfig) -> Truth | None:
 def _recording(run: RunDir, config: ExperimentConfig, gaps: list[str]) -> Recording | None:
     path = Path(config.simulation.recording or run / "recording.zarr")
     if path.exists():
-        return Recording.open(path)
+        return with_candidates(Recording.open(path), config.update)
     gaps.append("The recording is no longer there, so the stimulus is not shown.")
     return None
 

@@ -11,7 +11,7 @@ from lobula.report import page
 from lobula.report.exhibits import Section
 from lobula.report.inputs import ReportInputs
 from lobula.report.summary import facts, sentences, warnings
-from lobula.report.tables import NEAR_CEILING, score_table
+from lobula.report.tables import NEAR_CEILING, score_table, support_table
 from lobula.report.words import duration
 
 _SCORES_TEXT = (
@@ -48,7 +48,8 @@ def score_section(inputs: ReportInputs) -> Section | None:
     )
     if inputs.config.prior.is_active:
         note += f" Prior: {inputs.config.prior.label}; the ceiling has none, so it can be exceeded."
-    return Section("scores", "Scores", _SCORES_TEXT, [], [table], note)
+    tables = [table, *[t for t in [support_table(inputs)] if t is not None]]
+    return Section("scores", "Scores", _SCORES_TEXT, [], tables, note)
 
 
 def run_facts(inputs: ReportInputs, run_name: str) -> str:

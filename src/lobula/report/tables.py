@@ -34,9 +34,29 @@ _PREDICTION = {
     "rollout_rmse": ("rollout RMSE", "error of the voltage when the circuit runs by itself [a.u.]"),
     "rollout_pearson": ("rollout r", "median Pearson correlation over neurons in the rollout"),
     "rollout_fraction_explained": ("rollout explained", "median share of the variance explained in the rollout"),
+    "horizon_s": ("horizon", "median time until a rollout is off by half of the spread of the recording [s]"),
+    "horizon_lyapunov": ("horizon, Lyapunov times", "the same times the largest Lyapunov exponent of the circuit"),
+    "horizon_censored": ("rollouts never lost", "share that lasts to the end: from .5 on the horizon is a lower bound"),
     "rollout_steps": ("steps per rollout", "length of a rollout [frames]"),
     "n_rollouts": ("rollouts", "number of rollouts, from as many held-out frames"),
     "n_frames_one_step": ("one-step frames", "held-out frames of the one-step scores"),
+}
+_SUPPORT = {
+    "auc": ("AUC", "area under the ROC curve of weights over their standard errors; .5 by chance"),
+    "f1": ("F1", "of the connections called present, at an expected share of false ones of 1 %"),
+    "precision": ("precision", "share of those called present that exist"),
+    "recall": ("recall", "share of those that exist that are called present"),
+    "n_candidates": ("candidates", "pairs of neurons that were fitted"),
+    "n_true": ("exist", "connections of the true circuit"),
+    "n_found": ("called present", "connections of the recovered circuit"),
+}
+_CIRCUIT = {
+    "spectral_radius_W": ("spectral radius of W", "largest magnitude of an eigenvalue of the drawn weights"),
+    "spectral_radius_gW": ("spectral radius of g W", "the same of what acts on dv/dt [1/s]"),
+    "effective_rank_90": ("effective rank, 90 %", "components that hold 90 % of the variance, of the whole spectrum"),
+    "effective_rank_99": ("effective rank, 99 %", "components that hold 99 % of the variance, of the whole spectrum"),
+    "n_components": ("components", "that the recording could have"),
+    "lyapunov_exponent": ("largest Lyapunov exponent", "rate at which nearby trajectories part [1/s]; chaos above 0"),
 }
 _TYPES = {
     "accuracy": ("accuracy", "share of neurons in the right cluster, clusters and types matched one to one"),
@@ -109,6 +129,21 @@ def score_table(inputs: ReportInputs) -> Table | None:
 def prediction_table(inputs: ReportInputs) -> Table | None:
     """Prediction of held-out frames, one column per rung."""
     return _by_rung(inputs, "prediction", _PREDICTION)
+
+
+def support_table(inputs: ReportInputs) -> Table | None:
+    """The recovered graph where it was not known, one column per rung."""
+    return _by_rung(inputs, "support", _SUPPORT)
+
+
+def circuit_table(inputs: ReportInputs) -> Table | None:
+    """Facts about a signal network; None for other circuits."""
+    facts = inputs.scores.get("circuit")
+    if not facts:
+        return None
+    known = {key: facts[key] for key in _CIRCUIT if facts.get(key) is not None}
+    rows = tuple(Row(*_CIRCUIT[key], (Cell(number(value, key)),)) for key, value in known.items())
+    return Table("circuit", ("true circuit",), rows, pd.DataFrame({"measure": [*known], "true": [*known.values()]}))
 
 
 def type_table(inputs: ReportInputs) -> Table | None:

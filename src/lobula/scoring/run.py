@@ -10,11 +10,12 @@ import pandas as pd
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary
+from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary, valid_time
 from lobula.recovery.run import rest_with_gauge
 from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
 from lobula.regression import fit_circuit
 from lobula.regression.update_form import prepare
+from lobula.scoring.graph import support_of
 from lobula.scoring.truth_gauge import true_gauge
 from lobula.simulation.truth import Truth
 
@@ -62,6 +63,7 @@ def score_estimates(
     """Weights, time constants, resting potentials and cell types against the truth."""
     circuit, neurons, threshold = truth.connectome, estimates.neurons, config.scoring.outlier_threshold
     types: dict[str, Any] = {"method": "gmm", **cluster_scores(circuit.cell_type, neurons["cluster"].to_numpy())}
+    support = {"support": support_of(estimates, truth)} if "present" in estimates.edges else {}
     types["kmeans"] = cluster_scores(circuit.cell_type, neurons["cluster_kmeans"].to_numpy())
     return {
         "W": compare_weights(circuit.weight, estimates.edges["weight"].to_numpy(), identifiable, threshold),
@@ -71,6 +73,7 @@ def score_estimates(
         "dale": dale_scores(
             circuit.weight, estimates.edges["weight"].to_numpy(), circuit.wiring.pre, circuit.n_neurons
         ),
+        **support,
     }
 
 
@@ -99,10 +102,13 @@ def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
 
 
 def score_prediction(
-    estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str
+    estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str, exponent: float | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], pd.DataFrame]:
     """One-step and rollout prediction on held-out frames; the traces to draw, (S, M), and the error per step (S,); the
-    agreement step by step."""
+    agreement step by step.
+
+    With the largest Lyapunov exponent [1/s] of the circuit, if it is chaotic, the horizon is also in Lyapunov times.
+    """
     split, wiring = recording["test"], recording.wiring
     last = min(2000, split.n_targets(target))
     parts = []
@@ -118,6 +124,9 @@ def score_prediction(
     n = true.shape[-1]
     scores |= summary(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")
     scores |= {"rollout_steps": int(true.shape[1]), "n_rollouts": int(true.shape[0]), "n_frames_one_step": int(last)}
+    scores["horizon_s"], scores["horizon_censored"] = valid_time(true, predicted, recording.dt)
+    if exponent is not None and exponent > 0:
+        scores["horizon_lyapunov"] = scores["horizon_s"] * exponent
     name = estimates.method
     error = np.sqrt(np.mean((true.astype(np.float64) - predicted) ** 2, axis=(0, 2)))
     horizon = horizon_scores(rollouts.true[:, 0], true, predicted, recording.dt)

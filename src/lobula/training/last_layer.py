@@ -13,11 +13,18 @@ from torch import Tensor
 
 from lobula.data.split import Split, TargetKind
 from lobula.data.wiring import Wiring
-from lobula.models.circuit_gnn import CircuitGNN
-from lobula.models.graph_network import GraphNetwork
+from lobula.models.graph_network import GraphNetwork, SourceNetwork
 from lobula.models.messages import SHARED_POINTS
 from lobula.models.pair_gnn import PairGNN
-from lobula.regression.gram import add_product, block_arrays, design_rows, frame_blocks, stimulated
+from lobula.regression.gram import (
+    NO_TERMS,
+    add_product,
+    block_arrays,
+    design_rows,
+    frame_blocks,
+    stimulated,
+)
+from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import weighted_normal
 from lobula.regression.threads import in_parallel, neuron_major
@@ -26,7 +33,7 @@ BLOCK_BYTES = 2e8
 
 
 @torch.no_grad()
-def last_layer_jacobian(model: CircuitGNN, voltage: Tensor) -> tuple[Tensor, Tensor]:
+def last_layer_jacobian(model: SourceNetwork, voltage: Tensor) -> tuple[Tensor, Tensor]:
     """Messages (t, N) and their derivatives (t, N, K) by the last layer's weights and bias.
 
     Where all neurons share one message function it is evaluated on a grid; derivatives are those of the nearest point.
@@ -68,6 +75,7 @@ def last_layer_step(
     target: TargetKind,
     max_frames: int,
     damping: float = 1e-6,
+    own: OwnTerms = NO_TERMS,
 ) -> Tensor:
     """(K,) change of the last layer's weights and bias.
 
@@ -79,6 +87,7 @@ def last_layer_step(
         target: "observed" or "drift".
         max_frames: frames used, spread over the split.
         damping: Levenberg-Marquardt damping relative to the mean curvature.
+        own: terms of every neuron's own voltage.
     """
     fed = np.flatnonzero(wiring.in_degree > 0)
     n_features = model.message_mlp.hidden[-1].in_features + 1
@@ -99,7 +108,7 @@ def last_layer_step(
 
         def add(row: int, v=v, y=y, h=h, e=e, has=has, basis=basis) -> None:
             i = fed[row]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, columns)
+            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, columns, own)
             stacked = np.concatenate([basis[row].T.astype(np.float64), rows])
             add_product(grams, i, stacked)
 

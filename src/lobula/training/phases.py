@@ -69,25 +69,48 @@ def plan(config: TrainingConfig, n_frames: int, learns_messages: bool = True) ->
 
 @dataclass(frozen=True)
 class HeldCircuit:
-    """A refitted circuit as tensors: dv_i/dt = k v + c + q I + sum_j theta_ij g(v_j)."""
+    """A refitted circuit as tensors: dv_i/dt = k v + c + own(v) + q I + sum_j theta_ij g(v_j).
+
+    Attributes:
+        k, c, q: (N,).
+        theta: (E,).
+        weight: (N,) of every neuron's squared error.
+        own_low, own_step: (N,) grid of what neurons do by themselves beyond k v + c.
+        own_table: (K, N) its values; (0, N) where there is nothing.
+    """
 
     k: Tensor
     c: Tensor
     q: Tensor
     theta: Tensor
     weight: Tensor
+    own_low: Tensor
+    own_step: Tensor
+    own_table: Tensor
 
     @classmethod
     def from_circuit(cls, circuit: LinearCircuit) -> "HeldCircuit":
         """Loss weights are the inverse residual variances, bounded so that no neuron dominates."""
         variance = circuit.residual_std**2
         weight = 1.0 / (variance + 1e-2 * np.median(variance) + 1e-12)
-        arrays = (circuit.k, circuit.c, circuit.q, circuit.theta, weight / weight.mean())
+        nothing, own = np.zeros(len(circuit.k)), circuit.own_curves
+        curves = (nothing, nothing + 1.0, nothing[None][:0]) if own is None else (own.low, own.step, own.table)
+        arrays = (circuit.k, circuit.c, circuit.q, circuit.theta, weight / weight.mean(), *curves)
         return cls(*(torch.as_tensor(x, dtype=torch.float32) for x in arrays))
 
     def predict(self, model: AbstractDynamicsModel, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt with the model's messages in this circuit."""
-        return self.k * voltage + self.c + self.q * external + model.weighted_sum(self.theta, voltage)
+        line = self.k * voltage + self.c + self.q * external
+        return line + self.own(voltage) + model.weighted_sum(self.theta, voltage)
+
+    def own(self, voltage: Tensor) -> Tensor | float:
+        """(B, N) what neurons do by themselves beyond k v + c, linear between the points of the table."""
+        if not len(self.own_table):
+            return 0.0
+        position = (voltage - self.own_low) / self.own_step
+        index = position.detach().long().clamp(0, len(self.own_table) - 2)
+        left, right = self.own_table.gather(0, index), self.own_table.gather(0, index + 1)
+        return left + (position - index) * (right - left)
 
     def to(self, device: torch.device) -> "HeldCircuit":
         """The same circuit on a device."""

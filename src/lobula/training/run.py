@@ -23,23 +23,25 @@ from lobula.config.training import TrainingConfig
 from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
-from lobula.errors import ConfigError, DivergedError
+from lobula.errors import DivergedError
 from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, learned_messages, registry, shape_weights
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.prior import WeightPrior, solver_for
 from lobula.regression.ridge import Solver
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
+from lobula.regression.update_form import Prepared, prepare
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
-from lobula.training.cluster_embeddings import check_clustering, cluster_and_replace
+from lobula.training.checks import check
+from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.distributed import ALONE, Team, process_device
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import norm, scaled_mse, total_loss
 from lobula.training.optimiser import clip_gradients, optimiser_for, restore_optimiser, set_learning_rates
 from lobula.training.penalties import Penalties, Visited
 from lobula.training.phases import HeldCircuit, Phase, plan
-from lobula.training.regimes import check_regime, compared
+from lobula.training.regimes import compared
 from lobula.training.sampler import Batch, FramePool, Window, pool_bytes
 from lobula.training.schedules import learning_rate
 from lobula.training.step import StaticStep, Step, device_settings
@@ -118,7 +120,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     known = recording_scales(recording, config)
     model, variance = new_model(recording, config, known), known[1]
-    _check(config, model, team)
+    check(config, model, team)
     start = spline if settings.warm_start == "spline" and team.leads else None
     if start is not None:
         start_from_spline(model, start, wiring, recording["train"], Streams(settings.seed))
@@ -140,28 +142,6 @@ def train(
             trainer.run_phase(phase)
     model.load_state_dict(team.share(load_checkpoint(out / "best.pt")["model"] if team.leads else None))
     return model.to(CPU).eval()
-
-
-def _check(config: ExperimentConfig, model: AbstractDynamicsModel, team: Team) -> None:
-    settings = config.training
-    check_regime(settings)
-    check_clustering(settings)
-    idle = registry.idle_fields(config) if team.leads else []
-    if idle:
-        logger.info("%s: no effect with model.name=%s", ", ".join(idle), config.model.name)
-    if settings.loss == "norm" and team.size > 1:
-        raise ConfigError(f"training.loss: got norm with {team.size} processes, expected one: norms do not add up")
-    if not model.learns_messages and (settings.warm_start != "none" or settings.cluster_every is not None):
-        raise ConfigError(
-            f"model.name: got {config.model.name} with training.warm_start={settings.warm_start} and cluster_every="
-            f"{settings.cluster_every}, expected none and null: it has neither a message network nor embeddings"
-        )
-    if config.model.rank is not None and (model.sees_target or settings.warm_start != "none"):
-        what = f"model.name={config.model.name}" if model.sees_target else f"training.warm_start={settings.warm_start}"
-        raise ConfigError(
-            f"model.rank: got {config.model.rank} with {what}, expected null: factors act on messages of the sources "
-            "alone, and start by themselves"
-        )
 
 
 def window_of(settings: TrainingConfig) -> Window:
@@ -191,6 +171,8 @@ class _Trainer:
         self.out: Path = out
         self.probe, self.progress = probe, progress
         self.solver: Solver = solver_for(config.prior, recording)
+        frames = recording["train"], recording.wiring, self.settings.target
+        self.form: Prepared = prepare(config.update.form, *frames, config.update.n_knots)
         self.team: Team = team
         n_frames = recording["train"].n_frames
         self.phases = plan(self.settings, n_frames, model.learns_messages)
@@ -386,8 +368,9 @@ class _Trainer:
         recording, target = self.recording, self.settings.target
         visited = visited_range(recording["train"])
         steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
-        frames = recording["train"], recording.wiring, target
-        circuit = alternate(self.model, *frames, steps, REFIT_FRAMES, visited, self.device, self.solver)
+        most = max(REFIT_FRAMES, 3 * int(self.form.wiring.in_degree.max(initial=0)))
+        frames = recording["train"], self.form, target
+        circuit = alternate(self.model, *frames, steps, most, visited, self.device, self.solver)
         message = learned_messages(self.model, visited)
         predict = circuit_predictor(circuit, message, recording.wiring)
         errors = held_out_errors(predict, recording["validation"], recording.wiring, target)

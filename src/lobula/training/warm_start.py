@@ -34,7 +34,8 @@ def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, sp
         streams: random streams; "init" is used.
     """
     curve, circuit = spline.curve, spline.circuit
-    weight = circuit.weight(wiring)
+    gain = model.message_gain
+    weight = circuit.weight(wiring) if gain is None else circuit.theta / gain
     floor = min(float(curve.values.min()), 0.0) if model.config.g_phi_positive else 0.0
     offset = floor * np.bincount(wiring.post, weight, wiring.n_neurons)
     set_weight(model, torch.as_tensor(weight, dtype=torch.float32))
@@ -55,7 +56,8 @@ def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, sp
         external = np.zeros_like(voltage) if rows is None else wiring.spread(rows[chosen])
         message = curve(voltage) - floor
         summed = (matrix @ message.T).T
-        wanted = circuit.k * (voltage - summed - offset) + circuit.c + circuit.q * external
+        wanted = circuit.k * voltage + circuit.c + circuit.q * external + circuit.own(voltage)
+        wanted = wanted + (-circuit.k if gain is None else gain) * (summed + offset)
         v, m, e, s, y = (torch.as_tensor(x, dtype=torch.float32) for x in (voltage, message, external, summed, wanted))
         error = ((model.messages_between(v, v) - carried(model, m)) / model.scales.voltage).square().mean()
         error = error + ((model.update(v, s, e) - y) / model.scales.target).square().mean()

@@ -1,0 +1,36 @@
+"""What kind of circuit was recorded: facts about a signal network that say how hard it is, whatever the estimator."""
+
+import numpy as np
+
+from lobula.data.recording import Recording
+from lobula.metrics import activity_spectrum, spectral_radius
+from lobula.simulation.lyapunov import lyapunov_exponent
+from lobula.simulation.truth import Truth
+
+MOST_NEURONS = 2000
+"""Above, eigenvalues of the weights are not computed."""
+RANK_FRAMES = 10_000
+N_STARTS = 4
+
+
+def circuit_facts(truth: Truth, recording: Recording) -> dict[str, float | int | None]:
+    """Spectral radii, effective rank and Lyapunov exponent of a signal network.
+
+    Returns:
+        spectral_radius_W and spectral_radius_gW (None above 2,000 neurons); effective_rank_90 and effective_rank_99,
+        components that hold these shares of the variance, of all components around the mean of training frames;
+        n_components that there are; lyapunov_exponent, the largest [1/s].
+    """
+    circuit, split = truth.dynamics.connectome, recording["train"]  # type: ignore[union-attr]
+    few = circuit.n_neurons <= MOST_NEURONS
+    weights = {"W": circuit.weight, "gW": circuit.effective_weight}
+    facts: dict[str, float | int | None] = {
+        f"spectral_radius_{name}": spectral_radius(circuit.wiring.csr(w)) if few else None
+        for name, w in weights.items()
+    }
+    voltage = split.voltage(0, min(split.n_frames, RANK_FRAMES))
+    spectrum = activity_spectrum(voltage)
+    facts |= {"effective_rank_90": spectrum.rank(0.9), "effective_rank_99": spectrum.rank(0.99)}
+    facts["n_components"] = len(spectrum.share)
+    starts = voltage[np.linspace(0, len(voltage) - 1, N_STARTS).astype(int)]
+    return facts | {"lyapunov_exponent": lyapunov_exponent(circuit, starts, recording.dt)}
