@@ -18,6 +18,9 @@ from lobula.recovery.dynamic_types import find_dynamic_types
 from lobula.regression import LinearCircuit, accumulate, fit_circuit, fit_spline, gram, ridge, solve
 from lobula.regression.curve import PiecewiseLinear, SmoothCurve
 from lobula.regression.dense_curve import basis_grams
+from lobula.regression.edge_messages import EdgeMessages, GroupMessages
+from lobula.regression.gram import NeuronGrams
+from lobula.regression.held_out import circuit_predictor
 from lobula.regression.own_terms import NoTerms, OwnTerms, SplineTerms, TanhTerm
 from lobula.regression.pair_grams import PairGrams
 from lobula.regression.spline import hat_grams
@@ -214,3 +217,37 @@ def test_functions_of_groups_are_refused_with_own_terms(tmp_path) -> None:
     config = ExperimentConfig().with_values({**SIGNAL, "spline.sharing": "type"})
     with pytest.raises(ConfigError, match=r"spline\.sharing"):
         train_spline(recording, config, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["N4", "N5", "N11"])
+def test_the_ceiling_is_one_where_messages_depend_on_sender_and_receiver(model: str) -> None:
+    recording, truth = recorded(network(60, seed=1, model=model), noise=0.1)
+    config = ExperimentConfig().with_values(SIGNAL)
+    stated = in_gauge(truth, recording, config.update)
+    ceiling = score_ceiling(recording, stated, config, None).scores
+    assert ceiling["W"]["identifiable"]["r2"] > 0.9999  # some senders never leave saturation
+    assert ceiling["tau"]["r2"] > 0.9999
+    assert ceiling["W"]["identifiable"]["slope"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_messages_by_group_of_targets_are_those_on_every_edge() -> None:
+    recording, truth = recorded(network(24, seed=1, model="N5"), n_frames=600, noise=0.2)
+    frames, wiring = recording["train"], recording.wiring
+    message = truth.dynamics.message_function()
+    assert isinstance(message, GroupMessages)
+
+    def on_edges(source: np.ndarray, target: np.ndarray, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+        return message(source)[:, message.group[post] * wiring.n_neurons + pre]
+
+    def solved(grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit:
+        return solve(grams, wiring, 1e-5, floor)
+
+    by_group, by_edge = (
+        fit_circuit(frames, wiring, m, "drift", own=TanhTerm(), solver=solved)
+        for m in (message, EdgeMessages(on_edges))
+    )
+    for name in ("k", "theta", "theta_stderr"):
+        np.testing.assert_allclose(getattr(by_group, name), getattr(by_edge, name), rtol=1e-3, atol=1e-3)
+    voltage, y = recording["test"].voltage(0, 9), recording["test"].target("drift", 0, 9)
+    predicted = circuit_predictor(by_group, message, wiring)(voltage, None) + by_group.own_gain[:, 0] * np.tanh(voltage)
+    np.testing.assert_allclose(predicted, y, atol=0.2)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lobula.data.split import Split
 from lobula.regression.curve import rectifier_slope
+from lobula.regression.edge_messages import GroupMessages
 from lobula.regression.gram import MessageFunction
 
 N_BINS = 400
@@ -24,8 +25,8 @@ class Gauge:
     """Scale and offset of every neuron's messages against the population curve.
 
     Attributes:
-        scale: (N,) s_j, times the global slope.
-        offset: (N,) message that means "zero".
+        scale: (N,) s_j, times the global slope; (R N,) where messages depend on the group of the target.
+        offset: (N,) or (R N,) message that means "zero".
         visited: voltages between which 99.8 % of the recording lies [a.u.].
     """
 
@@ -66,7 +67,7 @@ def find_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
     return Gauge(scale * rectifier_slope(v, reference), shift + scale * zero, (low, high))
 
 
-def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool = False) -> Gauge:
+def shared_gauge(voltage: np.ndarray, message: MessageFunction | GroupMessages, unit_slope: bool = False) -> Gauge:
     """Gauge of a message function that all neurons share: its own units, counted from g(0).
 
     Args:
@@ -77,17 +78,19 @@ def shared_gauge(voltage: np.ndarray, message: MessageFunction, unit_slope: bool
     n = voltage.shape[1]
     low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
     scale = rectifier_slope(voltage, np.asarray(message(voltage), dtype=np.float64)) if unit_slope else 1.0
-    return Gauge(np.full(n, scale), np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0], (low, high))
+    zero = np.asarray(message(np.zeros((1, n))), dtype=np.float64)[0]
+    return Gauge(np.full(len(zero), scale), zero, (low, high))
 
 
-def range_gauge(voltage: np.ndarray, message: MessageFunction) -> Gauge:
+def range_gauge(voltage: np.ndarray, message: MessageFunction | GroupMessages) -> Gauge:
     """Gauge of messages in units of half their range over what a neuron visited: 1 for a tanh that saturates.
 
-    Every sender has its own unit, so that weights of senders with different message functions compare.
+    Every sender has its own unit, so that weights of senders with different message functions compare; one per group of
+    targets, where messages depend on it.
 
     Args:
         voltage: (T, N) sample of the recording [a.u.].
-        message: g, (T, N) -> (T, N).
+        message: g, (T, N) -> (T, N) or (T, R N).
     """
     low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
     messages = np.asarray(message(voltage), dtype=np.float64)

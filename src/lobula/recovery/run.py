@@ -34,7 +34,7 @@ from lobula.recovery.linearise import (
 from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.recovery.tables import curve_table, edge_table, neuron_table, shared_table
 from lobula.regression.curve import PiecewiseLinear
-from lobula.regression.edge_messages import EdgeMessages, MessageFunction, Messages
+from lobula.regression.edge_messages import EdgeMessages, GroupMessages, MessageFunction, Messages, columns_of
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.latent import fit_low_rank
 from lobula.regression.prior import solver_for
@@ -86,17 +86,17 @@ def recover_circuit(
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
     is_shared, absolute = method == "ridge" or curve is not None, update.weights == "absolute"
-    gauge = gauge_of(voltage, message, is_shared, method == "gnn", update)
+    gauge, columns = gauge_of(voltage, message, is_shared, method == "gnn", update), columns_of(message, wiring)
     if weight is None:
-        weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
-    v_rest = rest_with_gauge(circuit, wiring, gauge) if v_rest is None else v_rest
+        weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[columns]
+    v_rest = rest_with_gauge(circuit, wiring, gauge, columns) if v_rest is None else v_rest
     if curve is None and is_shared:
         curve = shared_table(message, voltage)
     curve_voltage, curve_message = curve_table(curve, message, voltage)
     near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
     facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
-    edges = edge_table(wiring, circuit, weight, gauge, absolute)
+    edges = edge_table(wiring, circuit, weight, gauge.scale[columns], absolute)
     neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage)
     return Estimates(
         edges=edges,
@@ -363,17 +363,21 @@ def circuit_from_slopes(slopes: Slopes, weight: np.ndarray, wiring: Wiring) -> L
     )  # fmt: skip
 
 
-def rest_with_gauge(circuit: LinearCircuit, wiring: Wiring, gauge: Gauge) -> np.ndarray:
-    """(N,) resting potentials with the offsets of the messages moved into them."""
-    offset = np.bincount(wiring.post, circuit.theta * gauge.offset[wiring.pre], wiring.n_neurons)
+def rest_with_gauge(circuit: LinearCircuit, wiring: Wiring, gauge: Gauge, columns: np.ndarray) -> np.ndarray:
+    """(N,) resting potentials with the offsets of the messages moved into them; ``columns`` from `columns_of`."""
+    offset = np.bincount(wiring.post, circuit.theta * gauge.offset[columns], wiring.n_neurons)
     with np.errstate(divide="ignore", invalid="ignore"):
         return -(circuit.c + offset) / circuit.k
 
 
 def gauge_of(
-    voltage: np.ndarray, message: MessageFunction, is_shared: bool, unit_slope: bool, update: UpdateConfig
+    voltage: np.ndarray,
+    message: MessageFunction | GroupMessages,
+    is_shared: bool,
+    unit_slope: bool,
+    update: UpdateConfig,
 ) -> Gauge:
     """Units in which a fit's messages and weights are stated."""
-    if update.weights == "absolute":
+    if update.weights == "absolute" or isinstance(message, GroupMessages):
         return range_gauge(voltage, message)
     return shared_gauge(voltage, message, unit_slope) if is_shared else find_gauge(voltage, message)

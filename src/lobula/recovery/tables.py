@@ -7,7 +7,6 @@ from lobula.config.recovery import RecoveryConfig
 from lobula.data.wiring import Wiring
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
-from lobula.recovery.gauge import Gauge
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.gram import MessageFunction
@@ -35,16 +34,16 @@ def curve_table(
 
 
 def edge_table(
-    wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, gauge: Gauge, absolute: bool
+    wiring: Wiring, circuit: LinearCircuit, weight: np.ndarray, scale: np.ndarray, absolute: bool
 ) -> pd.DataFrame:
-    """One row per edge, in original neuron ids."""
+    """One row per edge, in original neuron ids; ``scale`` (E,) is the unit of its messages."""
     ids, stderr = wiring.neuron_ids, circuit.theta_stderr if absolute else circuit.weight_stderr
     return pd.DataFrame(
         {
             "pre": ids[wiring.pre],
             "post": ids[wiring.post],
             "weight": weight,
-            "stderr": stderr * np.abs(gauge.scale[wiring.pre]),
+            "stderr": stderr * np.abs(scale),
             "resolution": circuit.resolution,
             "identifiable": circuit.resolution >= IDENTIFIABLE_RESOLUTION,
         }

@@ -7,8 +7,9 @@ row and column i where there is no self-loop, everything is a low-rank change:
 .. math:: T_i = [F_i\, y_i]' [F_i\, y_i] - [F_i\, y_i]' h' R\, h\, [F_i\, y_i], \qquad
           b_i = (T_{FF})^{-1} T_{Fy}, \quad \theta_i = R\, h\, (y_i - F_i b_i)
 
-so N neurons cost a few products of (N, N) matrices instead of N decompositions. Reference: Golub & Van Loan (2013),
-ch. 2.1.4 (Sherman-Morrison-Woodbury).
+so N neurons cost a few products of (N, N) matrices instead of N decompositions. Means are taken off first, which is
+what a free offset does: a sender that hardly leaves saturation would else drown in its mean. Reference: Golub & Van
+Loan (2013), ch. 2.1.4 (Sherman-Morrison-Woodbury).
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from lobula.regression.gram import NeuronGrams
 from lobula.regression.pair_grams import PairGrams
 from lobula.regression.shrinkage import LOG_RATIOS, population_ratios
 
+OFFSET = 1
+"""Row of the constant in `PairGrams`."""
 ROUNDING = 1e-13
 """Eigenvalues below this share of the largest are rounding."""
 JITTER = 1e-14
@@ -83,20 +86,29 @@ class DenseProblem:
         self.live = np.flatnonzero(active)
         kept = pairs.kept(int(self.fed[0]))
         self.n_frames, self.dof = grams.n_frames, max(grams.n_frames - len(kept) + 1, 1)
+        kept = np.delete(kept, OFFSET)
+        self.mean = pairs.rows[self.fed][:, OFFSET, kept] / self.n_frames
         self.rows = pairs.rows[self.fed][:, kept][:, :, kept]
-        s, self.vectors = eigh(pairs.messages[np.ix_(self.live, self.live)], overwrite_a=True, check_finite=False)
-        self.s = np.where(s < ROUNDING * s[-1], 0.0, s)
+        self.rows -= self.n_frames * self.mean[:, :, None] * self.mean[:, None, :]
+        message = pairs.cross[OFFSET][self.live, 0] / self.n_frames
+        matrix = pairs.messages[np.ix_(self.live, self.live)] - self.n_frames * np.outer(message, message)
+        s, self.vectors = eigh(matrix, overwrite_a=True, check_finite=False)
+        null = s < ROUNDING * s[-1]
+        self.s, self.message_mean = np.where(null, 0.0, s), self.vectors.T @ message
         position = np.full(wiring.n_neurons, -1)
         position[self.live] = np.arange(len(self.live))
         loops = np.zeros(wiring.n_neurons, dtype=bool)
         loops[wiring.post[wiring.pre == wiring.post]] = True
         self.own = np.where(loops, -1, position)[self.fed]
         cross = pairs.cross[kept][:, self.live]
+        cross -= self.n_frames * message[:, None] * self.mean.T[:, None]
         self.without = np.flatnonzero(self.own >= 0)
-        cross[:, self.own[self.without], self.without] = 0.0  # a neuron that is no input of itself
-        self.cross = np.stack([self.vectors.T @ c for c in cross])
         self.own_vector = np.zeros((len(self.live), len(self.fed)))
         self.own_vector[:, self.without] = self.vectors[self.own[self.without]].T
+        self.cross = np.stack([self.vectors.T @ c for c in cross])
+        self.cross[:, null] = 0.0
+        itself = np.einsum("lm,flm->fm", self.own_vector, self.cross)
+        self.cross -= self.own_vector * itself[:, None]  # a neuron that is no input of itself
 
     def ratios(self) -> np.ndarray:
         """(M,) lambda / n_frames by evidence and population; of many neurons, some speak for all: they are alike."""
@@ -160,11 +172,12 @@ class DenseProblem:
         for array, value in ((theta, 0.0), (own_inverse, 0.0), (solved, 0.0)):
             array[..., self.own[self.without], self.without] = value
         resolution = np.clip(1.0 - lam * own_inverse, 0.0, 1.0)
+        gain, free_cov = self._with_offset(gain, free_inverse, theta, columns[:-1], inverse, diagonal)
         whole = np.zeros((4, n, m))
         whole[:] = theta, variance * own_inverse, -variance * solved[0], resolution
         return DenseFit(
             free=gain,
-            free_cov=variance[:, None, None] * free_inverse,
+            free_cov=variance[:, None, None] * free_cov,
             theta=whole[0].T,
             theta_var=whole[1].T,
             theta_k_cov=whole[2].T,
@@ -172,3 +185,35 @@ class DenseProblem:
             residual_var=variance,
             ratios=ratios,
         )
+
+    def _with_offset(
+        self,
+        gain: np.ndarray,
+        covariance: np.ndarray,
+        theta: np.ndarray,
+        columns: np.ndarray,
+        inverse: np.ndarray,
+        diagonal: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Free coefficients (M, F + 1) and covariances, in units of the noise, with the offset that the means leave.
+
+        Args:
+            gain: (M, F) coefficients of the other free columns.
+            covariance: (M, F, F) theirs.
+            theta: (L, M) coefficients of the messages.
+            columns: (F, L, M) those of regressing the free columns on the messages.
+            inverse: (L, M) of `reduced`.
+            diagonal: (M,) of `reduced`.
+        """
+        message, mean = self.vectors @ self.message_mean, self.mean
+        offset = mean[:, -1] - np.einsum("mf,mf->m", gain, mean[:, :-1]) - message @ theta
+        at_own = np.einsum("l,lm,lm->m", self.message_mean, self.own_vector, inverse)
+        left = self.message_mean**2 @ inverse - at_own**2 / diagonal
+        beside = mean[:, :-1] - np.einsum("l,flm->mf", message, columns)
+        solved = np.einsum("mfg,mg->mf", covariance, beside)
+        whole = np.empty((len(gain), gain.shape[1] + 1, gain.shape[1] + 1))
+        others = np.delete(np.arange(whole.shape[1]), OFFSET)
+        whole[:, others[:, None], others] = covariance
+        whole[:, OFFSET, others] = whole[:, others, OFFSET] = -solved
+        whole[:, OFFSET, OFFSET] = 1.0 / self.n_frames + left + np.einsum("mf,mf->m", beside, solved)
+        return np.insert(gain, OFFSET, offset, axis=1), whole

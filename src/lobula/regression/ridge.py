@@ -17,9 +17,10 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from lobula.data.wiring import Wiring
+from lobula.regression.by_target import solve_by_target
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
-from lobula.regression.edge_messages import Messages
+from lobula.regression.edge_messages import GroupMessages, Messages
 from lobula.regression.gram import CPU, NO_TERMS, Frames, NeuronGrams, accumulate
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
@@ -335,7 +336,7 @@ def fit_circuit(
     Args:
         frames: a split of a recording.
         wiring: the known graph.
-        message: g, maps voltages (T, N) to messages (T, N), or to one per edge.
+        message: g, maps voltages (T, N) to messages (T, N), or to one per edge, or one per group of targets.
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly (None: all).
         on_block: called with the number of frames done.
@@ -343,4 +344,8 @@ def fit_circuit(
         own: terms of every neuron's own voltage.
         solver: what solves them.
     """
-    return solver(accumulate(frames, wiring, message, target, max_frames, on_block, device, own), wiring)
+
+    def fitted(graph: Wiring, function: Messages) -> LinearCircuit:
+        return solver(accumulate(frames, graph, function, target, max_frames, on_block, device, own), graph)
+
+    return solve_by_target(wiring, message, fitted) if isinstance(message, GroupMessages) else fitted(wiring, message)

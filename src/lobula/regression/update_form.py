@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from lobula.data.wiring import Wiring
+from lobula.regression.edge_messages import GroupMessages, to_itself
 from lobula.regression.gram import Frames, MessageFunction, frame_blocks
 from lobula.regression.own_terms import NoTerms, OwnTerms, SplineTerms, TanhTerm
 from lobula.regression.ridge import LinearCircuit
@@ -47,12 +48,12 @@ class Prepared:
     sample: np.ndarray
     visited: tuple[np.ndarray, np.ndarray]
 
-    def finish(self, circuit: LinearCircuit, message: MessageFunction) -> LinearCircuit:
+    def finish(self, circuit: LinearCircuit, message: MessageFunction | GroupMessages) -> LinearCircuit:
         """The circuit on the known graph, with what neurons do by themselves as a curve.
 
         Args:
             circuit: solution on `wiring` with `own`.
-            message: g, (T, N) -> (T, N).
+            message: g, (T, N) -> (T, N), or one per group of targets.
         """
         if self.form == "linear":
             return circuit
@@ -61,10 +62,10 @@ class Prepared:
         grid = low + step * np.arange(N_POINTS)[:, None]
         if self.form == "self_coupling":
             circuit, gain = without_loops(circuit, self.wiring, self.given)
-            return with_curve(circuit, low, step, gain[:, 0] * message(grid))
+            return with_curve(circuit, low, step, gain[:, 0] * to_itself(message, grid))
         curve = np.einsum("nk,knt->tn", circuit.own_gain, self.own(grid.T))
         if self.form == "spline":
-            line = closest_line(self.sample, self._values(circuit, self.sample), message(self.sample))
+            line = closest_line(self.sample, self._values(circuit, self.sample), to_itself(message, self.sample))
             curve += (circuit.k - line[0]) * grid + circuit.c - line[1]
             circuit = replace(circuit, k=line[0], c=line[1])
         return with_curve(circuit, low, step, curve)

@@ -14,6 +14,7 @@ from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores
 from lobula.recovery.run import rest_with_gauge
 from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
 from lobula.regression import fit_circuit
+from lobula.regression.edge_messages import columns_of
 from lobula.regression.update_form import prepare
 from lobula.scoring.graph import support_of
 from lobula.scoring.truth_gauge import true_gauge
@@ -46,8 +47,9 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
     circuit = form.finish(circuit, message)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
     gauge, absolute = true_gauge(truth, recording, config.update), config.update.weights == "absolute"
-    weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[wiring.pre]
-    rest = rest_with_gauge(circuit, wiring, gauge)
+    columns = columns_of(message, wiring)
+    weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[columns]
+    rest = rest_with_gauge(circuit, wiring, gauge, columns)
     threshold = config.scoring.outlier_threshold
     scores = {
         "W": compare_weights(truth.connectome.weight, weight, identifiable, threshold),

@@ -7,6 +7,7 @@ import numpy as np
 from lobula.config.update import UpdateConfig
 from lobula.data.recording import Recording
 from lobula.recovery.gauge import Gauge, find_gauge, range_gauge, sample_voltage, shared_gauge
+from lobula.regression.edge_messages import GroupMessages, columns_of
 from lobula.simulation.truth import Truth
 
 PER_LEAK = UpdateConfig()
@@ -15,7 +16,7 @@ PER_LEAK = UpdateConfig()
 def true_gauge(truth: Truth, recording: Recording, update: UpdateConfig = PER_LEAK) -> Gauge:
     """Gauge of the true messages: that of `recovery.gauge` where senders have units of their own."""
     voltage, message = sample_voltage(recording["train"]), truth.dynamics.message_function()
-    if update.weights == "absolute":
+    if update.weights == "absolute" or isinstance(message, GroupMessages):
         return range_gauge(voltage, message)
     return shared_gauge(voltage, message) if truth.dynamics.is_shared else find_gauge(voltage, message)
 
@@ -50,6 +51,4 @@ def stated_weight(truth: Truth, recording: Recording, update: UpdateConfig) -> n
     weight = circuit.effective_weight
     if not absolute:
         weight = weight * circuit.tau[circuit.wiring.post]
-    if dynamics.by_receiver:
-        return weight
-    return weight * true_gauge(truth, recording, update).scale[circuit.wiring.pre]
+    return weight * true_gauge(truth, recording, update).scale[columns_of(dynamics.message_function(), circuit.wiring)]

@@ -11,6 +11,7 @@ from lobula.connectome import Connectome, Equation
 from lobula.errors import ConfigError, ShapeError
 from lobula.kernels import get_activation, torch_csr
 from lobula.kernels.activations import Activation
+from lobula.regression.edge_messages import GroupMessages
 from lobula.simulation.signal.models import SIGNAL_MODELS, Per, SignalModel
 
 DENSE_FILL = 0.1
@@ -67,20 +68,16 @@ class SignalDynamics:
         """Message function of (..., N) arguments; elementwise, of any shape, where all cell types share it."""
         return by_type(self.equation.message_functions, self.connectome.cell_type)
 
-    def message_function(self) -> Activation:
-        """Messages from voltages (..., N).
+    def message_function(self) -> Activation | GroupMessages:
+        """Messages from voltages (..., N); of voltages (T, N) one per type of the receiver, where they depend on it."""
+        if not self.by_receiver:
+            return self._messages_to({})
+        rows = (dict(zip(self.equation.names, row, strict=True)) for row in self.equation.table.astype(np.float32))
+        return GroupMessages(self.connectome.cell_type, [self._messages_to(row) for row in rows])
 
-        Raises:
-            ConfigError: if they depend on the receiver, too.
-        """
-        model = self.model
-        if model.by_receiver:
-            raise ConfigError(
-                f"signal.model: messages of {self.equation.model} depend on sender and receiver, expected a model "
-                "whose messages depend on the sender alone"
-            )
-        psi, own = self.psi(), per_neuron(self.equation, self.connectome.cell_type)
-        return lambda voltage: model.message(psi, voltage, own, {}).astype(voltage.dtype, copy=False)
+    def _messages_to(self, receiver: Per) -> Activation:
+        psi, own, model = self.psi(), per_neuron(self.equation, self.connectome.cell_type), self.model
+        return lambda voltage: model.message(psi, voltage, own, receiver).astype(voltage.dtype, copy=False)
 
     def rest_in_gauge(self, connectome: Connectome) -> np.ndarray:
         """(N,) resting potentials when messages are counted from 0 at v = 0: tau du/dt there, without a stimulus."""
