@@ -15,7 +15,7 @@ from lobula.kernels import get_activation
 from lobula.metrics import cluster_scores, line_fit
 from lobula.recovery import recover_circuit
 from lobula.recovery.dynamic_types import find_dynamic_types
-from lobula.regression import LinearCircuit, accumulate, fit_circuit, fit_spline, gram, ridge, solve
+from lobula.regression import LinearCircuit, accumulate, dense, fit_circuit, fit_spline, gram, ridge, solve
 from lobula.regression.curve import PiecewiseLinear, SmoothCurve
 from lobula.regression.dense_curve import basis_grams
 from lobula.regression.edge_messages import EdgeMessages, GroupMessages
@@ -61,6 +61,7 @@ def test_all_neurons_at_once_get_the_same_numbers_as_one_by_one(
     own: OwnTerms = {"none": NoTerms(), "tanh": TanhTerm(), "spline": SplineTerms.of(v, 6)}[terms]
     grams = accumulate(split, wiring, relu, "drift", own=own)
     assert isinstance(grams.grams, PairGrams)
+    monkeypatch.setattr(dense, "SOLVED_AT_ONCE", 7)
     at_once = solve(grams, wiring)
     monkeypatch.setattr(ridge, "is_dense", lambda *_: False)
     monkeypatch.setattr(gram, "pairs_are_cheaper", lambda *_: False)

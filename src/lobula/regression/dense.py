@@ -29,6 +29,8 @@ ROUNDING = 1e-13
 """Eigenvalues below this share of the largest are rounding."""
 JITTER = 1e-14
 MOST_ASKED = 128
+SOLVED_AT_ONCE = 1000
+"""Neurons: bounds the memory that a solution takes on the way."""
 LEAST_MISFIT = 1e-15
 """Of the target's sum of squares: a residual below is rounding."""
 
@@ -100,15 +102,15 @@ class DenseProblem:
         loops = np.zeros(wiring.n_neurons, dtype=bool)
         loops[wiring.post[wiring.pre == wiring.post]] = True
         self.own = np.where(loops, -1, position)[self.fed]
-        cross = pairs.cross[kept][:, self.live]
-        cross -= self.n_frames * message[:, None] * self.mean.T[:, None]
         self.without = np.flatnonzero(self.own >= 0)
         self.own_vector = np.zeros((len(self.live), len(self.fed)))
         self.own_vector[:, self.without] = self.vectors[self.own[self.without]].T
-        self.cross = np.stack([self.vectors.T @ c for c in cross])
-        self.cross[:, null] = 0.0
-        itself = np.einsum("lm,flm->fm", self.own_vector, self.cross)
-        self.cross -= self.own_vector * itself[:, None]  # a neuron that is no input of itself
+        self.cross = np.empty((len(kept), len(self.live), len(self.fed)))
+        for row, rotated in zip(kept, self.cross, strict=True):
+            centred = pairs.cross[row][self.live] - self.n_frames * np.outer(message, self.mean[:, row == kept])
+            np.matmul(self.vectors.T, centred, out=rotated)
+            rotated[null] = 0.0
+            rotated -= self.own_vector * (self.own_vector * rotated).sum(0)  # a neuron that is no input of itself
 
     def ratios(self) -> np.ndarray:
         """(M,) lambda / n_frames by evidence and population; of many neurons, some speak for all: they are alike."""
@@ -155,39 +157,43 @@ class DenseProblem:
 
     def solve(self, ratios: np.ndarray) -> DenseFit:
         """The solutions for strengths lambda / n_frames (M,) of the neurons that have inputs."""
-        lam, n, m = ratios * self.n_frames, len(self.live), len(self.fed)
-        table, inverse, diagonal, at_own = self.reduced(lam)
+        n, m, f = len(self.live), len(self.fed), self.rows.shape[1]
+        per_edge = {name: np.zeros((m, n)) for name in ("theta", "theta_var", "theta_k_cov", "resolution")}
+        free, free_cov, residual_var = np.zeros((m, f)), np.zeros((m, f, f)), np.zeros(m)
+        found = DenseFit(free, free_cov, **per_edge, residual_var=residual_var, ratios=ratios)
+        for start in range(0, m, SOLVED_AT_ONCE):
+            self._solve_some(found, slice(start, min(start + SOLVED_AT_ONCE, m)))
+        return found
+
+    def _solve_some(self, found: DenseFit, chosen: slice) -> None:
+        """Fills in the solutions of some neurons: what lies between takes several times the memory of the result."""
+        lam = found.ratios[chosen] * self.n_frames
+        table, inverse, diagonal, at_own = self.reduced(lam, chosen)
         free_inverse = np.linalg.inv(table[:, :-1, :-1])
         gain = np.einsum("mfg,mg->mf", free_inverse, table[:, :-1, -1])
         rss = table[:, -1, -1] - np.einsum("mf,mf->m", gain, table[:, :-1, -1])
         variance = np.maximum(rss, 0.0) / self.dof
-        beside = self.vectors @ (inverse * self.own_vector)
-        columns = np.stack([self.vectors @ (c * inverse) for c in self.cross])
+        beside = self.vectors @ (inverse * self.own_vector[:, chosen])
+        columns = np.stack([self.vectors @ (c * inverse) for c in self.cross[:, :, chosen]])
         columns -= beside * (at_own / diagonal)[:, None]
         theta = columns[-1] - np.einsum("flm,mf->lm", columns[:-1], gain)
         solved = np.einsum("flm,mfg->glm", columns[:-1], free_inverse)
         own_inverse = (self.vectors**2) @ inverse - beside**2 / diagonal
         own_inverse += np.einsum("flm,flm->lm", solved, columns[:-1])
         own_inverse = np.maximum(own_inverse, 0.0)
-        for array, value in ((theta, 0.0), (own_inverse, 0.0), (solved, 0.0)):
-            array[..., self.own[self.without], self.without] = value
-        resolution = np.clip(1.0 - lam * own_inverse, 0.0, 1.0)
-        gain, free_cov = self._with_offset(gain, free_inverse, theta, columns[:-1], inverse, diagonal)
-        whole = np.zeros((4, n, m))
-        whole[:] = theta, variance * own_inverse, -variance * solved[0], resolution
-        return DenseFit(
-            free=gain,
-            free_cov=variance[:, None, None] * free_cov,
-            theta=whole[0].T,
-            theta_var=whole[1].T,
-            theta_k_cov=whole[2].T,
-            resolution=whole[3].T,
-            residual_var=variance,
-            ratios=ratios,
-        )
+        without = np.flatnonzero(self.own[chosen] >= 0)
+        for array in (theta, own_inverse, solved):
+            array[..., self.own[chosen][without], without] = 0.0
+        gain, free_cov = self._with_offset(chosen, gain, free_inverse, theta, columns[:-1], inverse, diagonal)
+        found.free[chosen], found.residual_var[chosen] = gain, variance
+        found.free_cov[chosen] = variance[:, None, None] * free_cov
+        found.theta[chosen], found.theta_var[chosen] = theta.T, (variance * own_inverse).T
+        found.theta_k_cov[chosen] = (-variance * solved[0]).T
+        found.resolution[chosen] = np.clip(1.0 - lam * own_inverse, 0.0, 1.0).T
 
     def _with_offset(
         self,
+        chosen: slice,
         gain: np.ndarray,
         covariance: np.ndarray,
         theta: np.ndarray,
@@ -198,6 +204,7 @@ class DenseProblem:
         """Free coefficients (M, F + 1) and covariances, in units of the noise, with the offset that the means leave.
 
         Args:
+            chosen: which neurons.
             gain: (M, F) coefficients of the other free columns.
             covariance: (M, F, F) theirs.
             theta: (L, M) coefficients of the messages.
@@ -205,9 +212,9 @@ class DenseProblem:
             inverse: (L, M) of `reduced`.
             diagonal: (M,) of `reduced`.
         """
-        message, mean = self.vectors @ self.message_mean, self.mean
+        message, mean = self.vectors @ self.message_mean, self.mean[chosen]
         offset = mean[:, -1] - np.einsum("mf,mf->m", gain, mean[:, :-1]) - message @ theta
-        at_own = np.einsum("l,lm,lm->m", self.message_mean, self.own_vector, inverse)
+        at_own = np.einsum("l,lm,lm->m", self.message_mean, self.own_vector[:, chosen], inverse)
         left = self.message_mean**2 @ inverse - at_own**2 / diagonal
         beside = mean[:, :-1] - np.einsum("l,flm->mf", message, columns)
         solved = np.einsum("mfg,mg->mf", covariance, beside)
