@@ -4,6 +4,12 @@
     python benchmarks/signal_study.py table fill
     python benchmarks/signal_study.py plot fill
 
+The study `recurrence` trains the graph network on 200 neurons, half of all pairs connected: rows are time_step x loss,
+neural ODE and noise added while unrolling, on recordings with and without process noise. Every row has the same budget:
+as many optimiser steps, each of 64 frames seen (batch x time_step).
+
+    OMP_NUM_THREADS=1 python benchmarks/signal_study.py run recurrence --seeds 0 1 2
+
 One file per row and seed in benchmarks/results/signal/<study>-<row>-seed<k>.json, with settings, machine, versions and
 wall time; recordings live in a temporary directory. Rows fit the exact derivative (target drift) unless they say
 otherwise. Killed, the same command goes on.
@@ -15,14 +21,27 @@ import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import lobula
 from lobula import pipeline
+from lobula.data import Recording
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.provenance import device_facts, versions
 from lobula.figures import LIGHT, study_curve
+from lobula.recovery import recover_gnn
+from lobula.scoring import (
+    choose_rollouts,
+    circuit_facts,
+    in_gauge,
+    score_ceiling,
+    score_estimates,
+    score_prediction,
+)
+from lobula.simulation.truth import Truth
+from lobula.training import train
 
 logger = logging.getLogger("benchmark")
 FOLDER = Path(__file__).parent
@@ -32,6 +51,33 @@ HEADER = ("row", "target", "rung", "seeds", "W fit R2 (worst)", "slope", "tau (w
 RUNGS = ("ceiling", "ridge", "spline")
 FEW = ("simulation.n_frames=20000", "spline.curve_frames=8000")
 FILLS = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05)
+FRAMES_PER_STEP = 64
+SMALL_NET = (
+    *("simulation.n_frames=10000", "model.hidden_dim=32", "model.hidden_dim_update=32", "training.ode_method=midpoint"),
+    *("model.g_phi_shared=yes", "training.target=observed", "training.n_steps=400", "training.rounds=0"),
+    *("training.gauss_newton_steps=0", "training.lr=5e-3", "training.lr_W=1e-2", "training.estimators=[gnn]"),
+)
+
+
+def unrolled(frames: int, loss: str = "end", regime: str = "recurrent", noise: float = 0.0) -> tuple[str, ...]:
+    """Settings of a row of the study `recurrence`."""
+    sizes = (f"training.time_step={frames}", f"training.batch_size={FRAMES_PER_STEP // frames}")
+    return (*sizes, f"training.regime={regime}", f"training.recurrent_loss={loss}", f"training.recurrent_noise={noise}")
+
+
+def recurrence_rows() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Rows of the study `recurrence`."""
+    ways = {"1 end": unrolled(1)}
+    ways |= {f"{frames} {loss}": unrolled(frames, loss) for frames in (4, 16, 32, 64) for loss in ("end", "dense")}
+    ways |= {f"16 dense + noise {noise:g}": unrolled(16, "dense", noise=noise) for noise in (0.05, 0.5)}
+    ways["16 neural ODE"] = unrolled(16, regime="neural_ode")
+    return {
+        f"sigma {sigma:g}, {name}": ("signal-small", (*SMALL_NET, f"simulation.process_noise={sigma}", *settings))
+        for sigma in (0, 0.05)
+        for name, settings in ways.items()
+    }
+
+
 STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "fill": {
         f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}")) for fill in (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05)
@@ -56,6 +102,7 @@ STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         )
         for g in (5.0, 10.0, 20.0)
     },
+    "recurrence": recurrence_rows(),
 }
 """Rows by study: recipe and settings."""
 
@@ -66,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for row in args.rows or STUDIES[args.study]:
             recipe, settings = STUDIES[args.study][row]
-            file = RESULTS / f"{args.study}-{row.replace(' ', '-')}-seed{seed}.json"
+            file = RESULTS / f"{args.study}-{slug(row)}-seed{seed}.json"
             overrides = [*settings, *args.set]
             known = json.loads(file.read_text()) if file.exists() else None
             if known is not None and known["overrides"] == overrides:
@@ -75,7 +122,13 @@ def run(args: argparse.Namespace) -> None:
             if known is not None:
                 raise SystemExit(f"{file.name}: made with other settings, expected those of this call; move it away")
             with tempfile.TemporaryDirectory() as folder:
-                atomic_write_json(file, one_run(recipe, overrides, row, seed, Path(folder)))
+                one = one_training if args.study == "recurrence" else one_run
+                atomic_write_json(file, one(recipe, overrides, row, seed, Path(folder)))
+
+
+def slug(row: str) -> str:
+    """A row's name in file names."""
+    return "".join(c for c in row.replace(" ", "-") if c.isalnum() or c in "-.")
 
 
 def one_run(recipe: str, overrides: list[str], row: str, seed: int, folder: Path) -> dict:
@@ -88,24 +141,53 @@ def one_run(recipe: str, overrides: list[str], row: str, seed: int, folder: Path
     scores = pipeline.score(config, folder, progress=False)
     stages = json.loads((folder / "run.json").read_text())["stages"]
     logger.info("%s %s seed %d: %.0f s", recipe, row, seed, time.perf_counter() - began)
-    return {
-        "recipe": recipe,
-        "overrides": overrides,
-        "row": row,
-        "seed": seed,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": device_facts(),
-        "versions": versions(),
-        "wall_s": {name: stage.get("wall_s") for name, stage in stages.items()},
-        "scores": scores,
-    }
+    wall = {"wall_s": {name: stage.get("wall_s") for name, stage in stages.items()}}
+    return facts(recipe, overrides, row, seed) | wall | {"scores": scores}
+
+
+def facts(recipe: str, overrides: list[str], row: str, seed: int) -> dict:
+    """What every result says of itself."""
+    about = {"recipe": recipe, "overrides": overrides, "row": row, "seed": seed}
+    about |= {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return about | {"machine": device_facts(), "versions": versions()}
+
+
+def one_training(recipe: str, overrides: list[str], row: str, seed: int, folder: Path) -> dict:
+    """Scores of the graph network before and after the refit, the ceiling, and processor time."""
+    seeds = [f"simulation.seed={seed}", f"training.seed={seed}"]
+    config = lobula.load_config(recipe, overrides=[*overrides, *seeds])
+    pipeline.simulate(config, folder, progress=False)
+    recording = Recording.open(folder / "recording.zarr")
+    truth = in_gauge(Truth.load(folder / "truth.zarr"), recording, config.update)
+    clock: list[tuple[int, float]] = []
+    began = time.process_time()
+    model = train(
+        recording,
+        config,
+        folder / "gnn",
+        progress=lambda step, total, numbers: clock.append((step, time.process_time())),
+    )
+    trained = time.process_time() - began
+    steps, seconds = clock[-1][0] - clock[0][0], clock[-1][1] - clock[0][1]
+    rollouts, target = choose_rollouts(recording, config), config.training.target
+    about, ceiling = circuit_facts(truth, recording), score_ceiling(recording, truth, config, None)
+    scores = {"target": target, "circuit": about, "ceiling": ceiling.scores}
+    for name, readout in (("before refit", "on_distribution"), ("after refit", "refit")):
+        settings = config.with_values({"recovery.readout": readout}).recovery
+        estimates = recover_gnn(recording, model, target, settings, config.update)
+        scores[name] = score_estimates(estimates, truth, ceiling.identifiable, config)
+        exponent = about["lyapunov_exponent"]
+        scores[name]["prediction"] = score_prediction(estimates, recording, rollouts, target, exponent)[0]
+    cost = {"train_s": trained, "step_ms": 1e3 * seconds / max(steps, 1), "frames_per_step": FRAMES_PER_STEP}
+    logger.info("%s seed %d: %.0f s of processor time", row, seed, time.process_time() - began)
+    return facts(recipe, overrides, row, seed) | {"processor": cost, "scores": scores}
 
 
 def load(study: str) -> dict[str, list[dict]]:
     """Results by row, in the order of the study."""
     found: dict[str, list[dict]] = {}
     for row in STUDIES[study]:
-        files = sorted(RESULTS.glob(f"{study}-{row.replace(' ', '-')}-seed*.json"))
+        files = sorted(RESULTS.glob(f"{study}-{slug(row)}-seed*.json"))
         if files:
             found[row] = [json.loads(file.read_text()) for file in files]
     if not found:
@@ -115,6 +197,9 @@ def load(study: str) -> dict[str, list[dict]]:
 
 def table(args: argparse.Namespace) -> None:
     """Markdown: median and worst over seeds, per row and rung, beside the ceiling."""
+    if args.study == "recurrence":
+        recurrence_table(load(args.study))
+        return
     print(f"| {' | '.join(HEADER)} |")
     print("|---" * len(HEADER) + "|")
     for row, results in load(args.study).items():
@@ -123,6 +208,37 @@ def table(args: argparse.Namespace) -> None:
             if scores:
                 cells = [row, results[0]["scores"]["target"], rung, str(len(scores)), *figures(scores)]
                 print(f"| {' | '.join(cells)} |")
+
+
+def recurrence_table(results: dict[str, list[dict]]) -> None:
+    """Markdown: median over seeds [least, most] of W, rollouts and cost, and below it the best row per goal."""
+    goals: dict[str, Callable[[dict], float]] = {
+        "W before": lambda r: r["scores"]["before refit"]["W"]["fit_r2"],
+        "slope": lambda r: r["scores"]["before refit"]["W"]["slope"],
+        "W after": lambda r: r["scores"]["after refit"]["W"]["fit_r2"],
+        "ceiling": lambda r: r["scores"]["ceiling"]["W"]["fit_r2"],
+        "one-step r": lambda r: r["scores"]["before refit"]["prediction"]["one_step_pearson"],
+        "rollout r": lambda r: r["scores"]["before refit"]["prediction"]["rollout_pearson"],
+        "horizon [s]": lambda r: r["scores"]["before refit"]["prediction"]["horizon_s"],
+        "rollout r after": lambda r: r["scores"]["after refit"]["prediction"]["rollout_pearson"],
+        "ms per step": lambda r: r["processor"]["step_ms"],
+        "train [s]": lambda r: r["processor"]["train_s"],
+    }
+    print(f"| row | seeds | {' | '.join(goals)} |")
+    print("|---" * (len(goals) + 2) + "|")
+    middle: dict[str, dict[str, float]] = {name: {} for name in goals}
+    for row, runs in results.items():
+        cells = []
+        for name, value in goals.items():
+            values = [value(r) for r in runs]
+            middle[name][row] = statistics.median(values)
+            cells.append(f"{middle[name][row]:.4g} [{min(values):.3g}, {max(values):.3g}]")
+        print(f"| {row} | {len(runs)} | {' | '.join(cells)} |")
+    for sigma in dict.fromkeys(row.partition(",")[0] for row in results):
+        for name in ("W before", "W after", "one-step r", "rollout r", "horizon [s]"):
+            of = {row: value for row, value in middle[name].items() if row.startswith(f"{sigma},")}
+            best = max(of, key=lambda row: of[row])
+            print(f"\nbest {name}: {best} ({of[best]:.4g})")
 
 
 def figures(scores: list[dict]) -> list[str]:
@@ -144,9 +260,10 @@ def figures(scores: list[dict]) -> list[str]:
 def plot(args: argparse.Namespace) -> None:
     """W fit R2 by row: median and range over seeds of every rung."""
     results = load(args.study)
+    rungs = ("ceiling", "before refit", "after refit") if args.study == "recurrence" else RUNGS
     values = {
         rung: [[r["scores"][rung]["W"]["fit_r2"] for r in runs if r["scores"].get(rung)] for runs in results.values()]
-        for rung in RUNGS
+        for rung in rungs
     }
     figure, _ = study_curve(list(results), values, args.study, LIGHT)
     out = args.out or IMAGES / f"signal-{args.study}.png"

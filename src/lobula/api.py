@@ -79,8 +79,6 @@ def fit(
     config = ExperimentConfig().with_values({"training.target": target, "recovery.n_cell_types": n_types, **dotted})
     with tempfile.TemporaryDirectory() as folder:
         estimates = _estimate(with_candidates(recording, config.update), config, method, Path(folder))
-    if config.update.graph == "all_pairs":
-        estimates = with_support(estimates)
     if cell_types is None:
         return estimates
     return replace(estimates, neurons=estimates.neurons.assign(cell_type=np.asarray(cell_types)))
@@ -109,6 +107,12 @@ def check_activity(voltage: np.ndarray, wiring: Wiring) -> None:
 
 
 def _estimate(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
+    """Estimates; with a column on which candidates there are, where the graph is not known."""
+    estimates = _recovered(recording, config, method, folder)
+    return with_support(estimates, recording, config.update) if config.update.graph == "all_pairs" else estimates
+
+
+def _recovered(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
     target, recovery, notes = config.training.target, config.recovery, prior_note(config.prior)
     if method == "ridge":
         message, circuit = get_activation(config.ridge.activation), train_ridge(recording, config, folder)

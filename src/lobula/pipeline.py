@@ -198,7 +198,7 @@ def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress:
                 bar.show(0, 1, "")
                 estimates = _estimates(name, recording, config, directory / "models" / name)
                 if config.update.graph == "all_pairs":
-                    estimates = with_support(estimates)
+                    estimates = with_support(estimates, recording, config.update)
                 (directory / "estimates").mkdir(exist_ok=True)
                 estimates.save(directory / "estimates" / f"{name}.zarr")
 
