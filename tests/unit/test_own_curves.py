@@ -144,7 +144,7 @@ def test_training_keeps_them_only_where_they_predict_better(tmp_path: Path, vari
         voltage = recording["test"].voltage(0, 20)
         np.testing.assert_array_equal(again.own.curves(voltage), fit.own.curves(voltage))
         estimates = recover_spline(recording, again, "drift", config.recovery, sharing_facts(tmp_path))
-        assert estimates.curve_message.shape == (257, 65)
+        assert estimates.curve_message.shape == (1025, 65)
         assert estimates.notes["sharing"]["kept"]
         json.dumps(estimates.notes)
         (tmp_path / "own_curves.npz").write_bytes(b"short")

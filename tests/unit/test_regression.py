@@ -200,9 +200,9 @@ def test_knots_are_sorted_and_apart() -> None:
 def test_bounded_step_keeps_the_curve_monotone() -> None:
     curve = PiecewiseLinear.identity(np.linspace(-1, 1, 9))
     pull = -10.0 * np.arange(9.0)
-    step = bounded_step(np.eye(9), pull, curve, monotone=True)
+    step = bounded_step(np.eye(9), pull, [curve], monotone=True)
     assert np.all(np.diff(curve.values + step) >= -1e-9)
-    free = bounded_step(np.eye(9), pull, curve, monotone=False)
+    free = bounded_step(np.eye(9), pull, [curve], monotone=False)
     assert np.any(np.diff(curve.values + free) < -1e-3)
 
 

@@ -213,10 +213,21 @@ def test_own_terms_on_a_device_are_refused_where_they_are_not_computed() -> None
         accumulate(recording["train"], planted.wiring, np.tanh, device=torch.device("meta"), own=TanhTerm())
 
 
-def test_functions_of_groups_are_refused_with_own_terms(tmp_path) -> None:
-    recording, _ = recorded(network(20), n_frames=200)
-    config = ExperimentConfig().with_values({**SIGNAL, "spline.sharing": "type"})
-    with pytest.raises(ConfigError, match=r"spline\.sharing"):
+@pytest.mark.parametrize(
+    ("fill", "settings", "reason"),
+    [
+        (0.5, {"spline.sharing": "type"}, "connections"),
+        (1.0, {"spline.sharing": "neuron"}, "update.form"),
+        (1.0, {"spline.sharing": "pair", "update.weights": "per_leak"}, "update.weights"),
+        (1.0, {"spline.sharing": "type", "update.form": "tanh", "prior.sign": "inferred"}, "prior"),
+    ],
+)
+def test_functions_of_groups_are_refused_where_they_are_not_fitted(
+    fill: float, settings: dict, reason: str, tmp_path
+) -> None:
+    recording, _ = recorded(network(20, fill), n_frames=200)
+    config = ExperimentConfig().with_values({**SIGNAL, **settings})
+    with pytest.raises(ConfigError, match=rf"spline\.sharing: .*{reason}"):
         train_spline(recording, config, tmp_path)
 
 

@@ -25,14 +25,15 @@ class SplineConfig(Section):
     )
     n_knots: int = param(40, "knots of the message function", ge=3, le=1_000, role="tunable", search=(10, 120))
     n_rounds: int = param(12, "alternations at most", ge=1, le=200, role="tunable", search=(3, 30))
-    sharing: Literal["all", "type", "neuron"] = param(
+    sharing: Literal["all", "type", "pair", "neuron"] = param(
         "all",
         "who has a message function: all neurons one; or every cell type (clusters of what the shared fit recovers) or "
-        "neuron its own, shrunk towards the shared one, where held-out frames are predicted better",
+        "neuron its own, shrunk towards the shared one, where held-out frames are predicted better; or every pair of "
+        "cell types, sender and receiver (all pairs connected, update.weights=absolute)",
         role="block_only",
     )
     own_knots: int = param(
-        12, "knots of what an own function adds to the shared one", ge=3, le=200, role="tunable", search=(5, 30)
+        12, "knots at most of what an own function adds to the shared one", ge=3, le=200, role="tunable", search=(5, 30)
     )
     monotone: bool = param(True, "the message function never falls", role="tunable")
     max_frames: int | None = param(32_000, "frames for the weights; null for all", unit="frames", ge=2)

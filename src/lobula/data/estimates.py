@@ -34,7 +34,8 @@ class Estimates:
         dynamics: arrays of the fitted equation: k, c, q (N,), theta (E,); own_low, own_step (N,) and own_table (K, N)
             where neurons do more by themselves than k v + c.
         curve_voltage: (K,) voltages of the message curves [a.u.].
-        curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron.
+        curve_message: (K,) curve shared by all neurons, or (K, N) one per neuron, or (K, R N) one per group of
+            receivers and neuron.
         wiring: the graph of the fit.
         dt: time step [s].
         method: "ridge", "spline" or "gnn".
@@ -42,6 +43,7 @@ class Estimates:
         notes: further facts: readout, affinity of the update function, visited range of the curve, warnings.
         pair: message function of both ends of an edge, where messages depend on the target, too; it takes the place of
             g_j(v_j) in the equation, and the curve is then its mean over the targets.
+        receiver: (N,) group of every neuron as a receiver, 0 .. R-1, where messages depend on it.
     """
 
     edges: pd.DataFrame
@@ -55,11 +57,17 @@ class Estimates:
     target: str
     notes: dict[str, Any] = field(default_factory=dict)
     pair: PairTable | None = None
+    receiver: np.ndarray | None = None
 
     def message(self, voltage: np.ndarray) -> np.ndarray:
-        """Messages (..., N) at voltages (..., N), linear between the points of the curve and beyond its ends."""
+        """Messages (..., N) at voltages (..., N), linear between the points of the curve and beyond its ends.
+
+        Where they depend on the group of the receiver (..., R N), from voltages of either shape.
+        """
         voltage = np.asarray(voltage, dtype=np.float64)
         x, y = self.curve_voltage, self.curve_message
+        if y.ndim == 2 and voltage.shape[-1] != y.shape[1]:
+            voltage = np.tile(voltage, y.shape[1] // voltage.shape[-1])
         index = np.clip(np.searchsorted(x, voltage, side="right") - 1, 0, len(x) - 2)
         fraction = (voltage - x[index]) / (x[index + 1] - x[index])
         if y.ndim == 1:
@@ -72,7 +80,7 @@ class Estimates:
         """dv/dt (..., N) at voltage (..., N) and external input (..., N) [a.u./s]."""
         theta, wiring = self.dynamics["theta"], self.wiring
         if self.pair is None:
-            matrix, messages = wiring.csr(theta), self.message(voltage)
+            matrix, messages = self._summed(theta), self.message(voltage)
         else:
             flat = np.reshape(voltage, (-1, wiring.n_neurons))
             matrix = csr_matrix((theta, np.arange(wiring.n_edges), wiring.indptr), (wiring.n_neurons, wiring.n_edges))
@@ -80,6 +88,14 @@ class Estimates:
         summed = (matrix @ messages.reshape(-1, messages.shape[-1]).T).T.reshape(np.shape(voltage))
         leak = self.dynamics["k"] * voltage + self.dynamics["c"]
         return leak + self.own(voltage) + self.dynamics["q"] * external + summed
+
+    def _summed(self, theta: np.ndarray) -> csr_matrix:
+        """(N, N) or (N, R N) matrix that sums messages times theta (E,) over the inputs of every neuron."""
+        wiring, n = self.wiring, self.wiring.n_neurons
+        if self.receiver is None:
+            return wiring.csr(theta)
+        columns = self.receiver[wiring.post] * n + wiring.pre
+        return csr_matrix((theta, columns, wiring.indptr), (n, n * (int(self.receiver.max()) + 1)))
 
     def own(self, voltage: np.ndarray) -> np.ndarray | float:
         """(..., N) what neurons do by themselves beyond k v + c, at voltages (..., N) [a.u./s]."""
@@ -137,6 +153,8 @@ class Estimates:
             part.create_array(name, data=np.ascontiguousarray(values))
         group.create_array("curve_voltage", data=self.curve_voltage)
         group.create_array("curve_message", data=self.curve_message)
+        if self.receiver is not None:
+            group.create_array("receiver", data=self.receiver)
         if self.pair is not None:
             part = group.create_group("pair")
             for name, values in vars(self.pair).items():
@@ -169,9 +187,10 @@ class Estimates:
                 raise KeyError(missing[0])
             curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}
             wiring = Wiring.load(group["wiring"])
+            receiver = group["receiver"][:] if "receiver" in group else None
             pair = PairTable(*(group[f"pair/{name}"][:] for name in _PAIR)) if "pair" in group else None
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise StoreError(
                 f"estimates: {path} is truncated or not written by lobula ({type(error).__name__}); run recover again"
             ) from error
-        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, pair=pair, **facts)
+        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, pair=pair, receiver=receiver, **facts)

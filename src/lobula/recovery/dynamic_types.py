@@ -1,22 +1,40 @@
 """Cell types from what neurons do by themselves: their update as a function of their own voltage.
 
 Networks whose partners are random have types that differ in their dynamics alone. Every neuron's update is read at the
-same voltages; neurons with the same curve are of one type. Their number is where one more cluster lowers the summed
-squared distances to the centres most: types that are equal up to errors of estimation are far apart, and a cluster that
-is split without need gains a factor of three at most (two halves of a normal distribution in one dimension).
+same voltages, and so is its message function where neurons have their own; neurons with the same curves are of one
+type. Types are components of a mixture of Gaussians with full covariances, in the few directions in which neurons
+differ, so that one parameter may differ much more than another. Their number is where one more component stops to make
+the curves clearly more likely: a normal distribution that is split without need gains about a tenth of a nat per
+neuron, two types that are ten standard deviations apart gain a nat and more.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lobula.recovery.cell_types import CellTypes
 from lobula.regression.ridge import LinearCircuit
 
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
+
 N_VOLTAGES = 15
 MOST_TYPES = 12
-LEAST_DROP = 4.0
-"""Factor by which the right number of clusters lowers the squared distances; else there is one type."""
+LEAST_GAIN = 0.3
+"""Of the mean log likelihood per neuron, for one more type."""
 FARTHEST = 20.0
 """Mean deviations beyond which a neuron is as far as that: one odd neuron is no type."""
+LEAST_SHARE = 1e-3
+"""Of the variance: a direction below is noise."""
+MOST_DIRECTIONS = 6
+LEAST_VARIANCE = 1e-4
+"""Of the variance: types are no points, even where estimates are exact."""
+
+
+def common_voltages(voltage: np.ndarray) -> np.ndarray:
+    """(P,) voltages that most neurons visit, from a sample (T, N) of the recording [a.u.]."""
+    low, high = np.median(np.quantile(voltage, 0.05, axis=0)), np.median(np.quantile(voltage, 0.95, axis=0))
+    return np.linspace(low, high, N_VOLTAGES)
 
 
 def own_rates(circuit: LinearCircuit, voltage: np.ndarray) -> np.ndarray:
@@ -26,28 +44,60 @@ def own_rates(circuit: LinearCircuit, voltage: np.ndarray) -> np.ndarray:
         circuit: as fitted.
         voltage: (T, N) sample of the recording [a.u.].
     """
-    low, high = np.median(np.quantile(voltage, 0.05, axis=0)), np.median(np.quantile(voltage, 0.95, axis=0))
-    grid = np.repeat(np.linspace(low, high, N_VOLTAGES)[:, None], voltage.shape[1], axis=1)
+    grid = np.repeat(common_voltages(voltage)[:, None], voltage.shape[1], axis=1)
     return (circuit.k * grid + circuit.c + circuit.own(grid)).T
 
 
-def find_dynamic_types(rates: np.ndarray, n_types: int | None = None) -> CellTypes:
+def type_features(rates: np.ndarray, *messages: np.ndarray) -> np.ndarray:
+    """(N, F) what types differ in: own rates (N, P), and message functions (N, P) if neurons have their own.
+
+    Both are stated in units of their usual size; of message functions only the shape counts, not offset and scale.
+    """
+    parts = [rates / max(float(np.sqrt(np.nanmean(rates**2))), 1e-12)]
+    for message in messages:
+        centred = message - message.mean(1, keepdims=True)
+        size = np.sqrt((centred**2).mean(1, keepdims=True))
+        parts.append(centred / np.maximum(size, 1e-2 * np.median(size) + 1e-12))
+    return np.concatenate(parts, axis=1)
+
+
+def find_dynamic_types(features: np.ndarray, n_types: int | None = None) -> CellTypes:
     """Clusters neurons by their curves.
 
     Args:
-        rates: (N, P) from `own_rates`.
+        features: (N, F) from `own_rates` or `type_features`.
         n_types: number of clusters, if it is known.
     """
     from sklearn.cluster import KMeans  # scikit-learn takes two seconds to import
+
+    points = directions(features)
+    if n_types is None:
+        most = min(MOST_TYPES, len(points) // 4)
+        fits = [mixture(points, k) for k in range(1, max(most, 1) + 1)]
+        n, d = points.shape
+        price = LEAST_GAIN + np.log(n) / (2 * n) * (1 + d * (d + 3) / 2)  # and the parameters of one more component
+        gains = [fit.score(points) - price * k for k, fit in enumerate(fits)]
+        n_types = int(np.argmax(gains)) + 1
+    plain = KMeans(n_types, n_init=10, random_state=0).fit_predict(points).astype(np.int64)
+    labels = mixture(points, n_types).predict(points).astype(np.int64)
+    return CellTypes(labels, plain, n_types, float("nan"))
+
+
+def directions(features: np.ndarray) -> np.ndarray:
+    """(N, D) principal components of the features, without those that are noise; total variance 1."""
+    centred = np.nan_to_num(features - np.nanmedian(features, axis=0))
+    reach = FARTHEST * max(float(np.abs(centred).mean()), 1e-12)
+    centred = np.clip(centred, -reach, reach)
+    left, size, _ = np.linalg.svd(centred - centred.mean(0), full_matrices=False)
+    kept = (size**2 > LEAST_SHARE * (size**2).sum()) & (np.arange(len(size)) < MOST_DIRECTIONS)
+    if not kept.any():
+        return np.zeros((len(features), 1))
+    return left[:, kept] * size[kept] * np.sqrt(len(features) / (size**2).sum())
+
+
+def mixture(points: np.ndarray, n_types: int) -> "GaussianMixture":
+    """A mixture of Gaussians fitted to points (N, D)."""
     from sklearn.mixture import GaussianMixture
 
-    centred = np.nan_to_num(rates - np.nanmedian(rates, axis=0))
-    features = np.clip(centred / max(float(np.abs(centred).mean()), 1e-12), -FARTHEST, FARTHEST)
-    if n_types is None:
-        most = min(MOST_TYPES, len(features) // 2)
-        inertia = [KMeans(k, n_init=10, random_state=0).fit(features).inertia_ for k in range(1, most + 1)]
-        drops = np.array(inertia[:-1]) / np.maximum(inertia[1:], 1e-9 * inertia[0])
-        n_types = int(drops.argmax()) + 2 if len(drops) and drops.max() > LEAST_DROP else 1
-    plain = KMeans(n_types, n_init=10, random_state=0).fit_predict(features).astype(np.int64)
-    mixture = GaussianMixture(n_types, covariance_type="diag", reg_covar=1e-4, n_init=3, random_state=0)
-    return CellTypes(mixture.fit_predict(features).astype(np.int64), plain, n_types, float("nan"))
+    kind = {"covariance_type": "full", "reg_covar": LEAST_VARIANCE, "n_init": 10, "random_state": 0}
+    return GaussianMixture(n_types, **kind).fit(points)

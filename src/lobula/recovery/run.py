@@ -54,7 +54,7 @@ NO_PRIOR = PriorConfig()
 def recover_circuit(
     recording: Recording,
     circuit: LinearCircuit,
-    message: MessageFunction,
+    message: MessageFunction | GroupMessages,
     method: str,
     target: str,
     config: RecoveryConfig,
@@ -71,7 +71,7 @@ def recover_circuit(
     Args:
         recording: what was recorded.
         circuit: coefficients.
-        message: its message function, (T, N) -> (T, N).
+        message: its message function, (T, N) -> (T, N), or one per group of receivers.
         method: "ridge", "spline" or "gnn".
         target: "observed" or "drift".
         config: section `recovery`.
@@ -96,11 +96,10 @@ def recover_circuit(
     near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
     facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
-    edges = edge_table(wiring, circuit, weight, gauge.scale[columns], absolute)
-    neurons = neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage)
+    own = None if is_shared else message
     return Estimates(
-        edges=edges,
-        neurons=neurons,
+        edges=edge_table(wiring, circuit, weight, gauge.scale[columns], absolute),
+        neurons=neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage, own),
         dynamics=dynamics_of(circuit),
         curve_voltage=curve_voltage,
         curve_message=curve_message,
@@ -110,6 +109,7 @@ def recover_circuit(
         target=target,
         notes=facts,
         pair=pair,
+        receiver=message.group if isinstance(message, GroupMessages) else None,
     )
 
 

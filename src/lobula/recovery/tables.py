@@ -6,13 +6,14 @@ import pandas as pd
 from lobula.config.recovery import RecoveryConfig
 from lobula.data.wiring import Wiring
 from lobula.recovery.cell_types import find_cell_types, neuron_features
-from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
+from lobula.recovery.dynamic_types import common_voltages, find_dynamic_types, own_rates, type_features
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.curve import PiecewiseLinear
+from lobula.regression.edge_messages import GroupMessages
 from lobula.regression.gram import MessageFunction
 
 IDENTIFIABLE_RESOLUTION = 0.5
-CURVE_POINTS = 257
+CURVE_POINTS = 1025
 SHARED_POINTS = 4097
 
 
@@ -23,14 +24,25 @@ def shared_table(message: MessageFunction, voltage: np.ndarray) -> PiecewiseLine
 
 
 def curve_table(
-    curve: PiecewiseLinear | None, message: MessageFunction, voltage: np.ndarray
+    curve: PiecewiseLinear | None, message: MessageFunction | GroupMessages, voltage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The message function as a table: voltages (K,), messages (K,) if shared, else (K, N)."""
+    """The message function as a table: voltages (K,), messages (K,) if shared, else (K, N) or (K, R N)."""
     if curve is not None:
         return curve.knots, curve.values
     grid = np.linspace(float(voltage.min()), float(voltage.max()), CURVE_POINTS)
     table = message(np.broadcast_to(grid[:, None], (CURVE_POINTS, voltage.shape[1])).astype(np.float32))
     return grid, table.astype(np.float32)
+
+
+def at_common_voltages(message: MessageFunction | GroupMessages, voltage: np.ndarray) -> np.ndarray:
+    """(P, N) or (P, R N) messages at voltages that most neurons visit, from a sample (T, N) of the recording."""
+    grid = common_voltages(voltage)
+    return np.asarray(message(np.repeat(grid[:, None], voltage.shape[1], axis=1)), dtype=np.float64)
+
+
+def groups_of(message: MessageFunction | GroupMessages) -> int:
+    """R, groups of receivers that messages differ between."""
+    return len(message.functions) if isinstance(message, GroupMessages) else 1
 
 
 def edge_table(
@@ -58,10 +70,13 @@ def neuron_table(
     embedding: np.ndarray | None,
     config: RecoveryConfig,
     voltage: np.ndarray,
+    message: MessageFunction | GroupMessages | None = None,
 ) -> pd.DataFrame:
-    """One row per neuron, in original ids."""
+    """One row per neuron, in original ids; ``message`` where neurons have message functions of their own."""
     if config.types_from == "dynamics":
-        types = find_dynamic_types(own_rates(circuit, voltage), config.n_cell_types)
+        sent = [] if message is None else np.split(at_common_voltages(message, voltage), groups_of(message), axis=1)
+        features = type_features(own_rates(circuit, voltage), *(part.T for part in sent))
+        types = find_dynamic_types(features, config.n_cell_types)
     else:
         features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
         types = find_cell_types(wiring, features, weight, config.n_cell_types)

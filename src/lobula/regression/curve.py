@@ -45,6 +45,19 @@ class Curve(ABC):
     def as_linear(self) -> "PiecewiseLinear":
         """The same curve, piecewise linear."""
 
+    @property
+    def size(self) -> int:
+        """Knots."""
+        return len(self.knots)
+
+    def refined(self, n_new: int) -> Self:
+        """The same curve on more knots, where its slope changes most."""
+        return self.resampled(refined_knots(self, n_new))
+
+    def parts(self, n_neurons: int) -> "list[tuple[Curve, np.ndarray]]":
+        """Curves, and the senders that have each: here one for all."""
+        return [(self, np.arange(n_neurons))]
+
 
 @dataclass(frozen=True, eq=False)
 class PiecewiseLinear(Curve):

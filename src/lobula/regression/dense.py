@@ -7,9 +7,10 @@ row and column i where there is no self-loop, everything is a low-rank change:
 .. math:: T_i = [F_i\, y_i]' [F_i\, y_i] - [F_i\, y_i]' h' R\, h\, [F_i\, y_i], \qquad
           b_i = (T_{FF})^{-1} T_{Fy}, \quad \theta_i = R\, h\, (y_i - F_i b_i)
 
-so N neurons cost a few products of (N, N) matrices instead of N decompositions. Means are taken off first, which is
-what a free offset does: a sender that hardly leaves saturation would else drown in its mean. Reference: Golub & Van
-Loan (2013), ch. 2.1.4 (Sherman-Morrison-Woodbury).
+so N neurons cost a few products of (N, N) matrices instead of N decompositions; as R has no row i, products with a
+neuron's own message may stay in h. Means are taken off first, which is what a free offset does: a sender that hardly
+leaves saturation would else drown in its mean. Reference: Golub & Van Loan (2013), ch. 2.1.4
+(Sherman-Morrison-Woodbury).
 """
 
 from dataclasses import dataclass
@@ -110,7 +111,6 @@ class DenseProblem:
             centred = pairs.cross[row][self.live] - self.n_frames * np.outer(message, self.mean[:, row == kept])
             np.matmul(self.vectors.T, centred, out=rotated)
             rotated[null] = 0.0
-            rotated -= self.own_vector * (self.own_vector * rotated).sum(0)  # a neuron that is no input of itself
 
     def ratios(self) -> np.ndarray:
         """(M,) lambda / n_frames by evidence and population; of many neurons, some speak for all: they are alike."""

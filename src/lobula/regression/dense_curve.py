@@ -4,6 +4,8 @@ The columns of `spline.curve_step` for equation i and value k of the curve are s
 (frames, neurons) and (neurons, equations) for every k, and one more with the messages for all products with regressors.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
@@ -14,13 +16,16 @@ from lobula.regression.own_terms import OwnTerms
 from lobula.regression.pair_grams import PairSums
 from lobula.regression.threads import neuron_major
 
+if TYPE_CHECKING:
+    from lobula.regression.curve_set import CurveSet
+
 BLOCK_FRAMES = 500
 
 
 def basis_grams(
     frames: Frames,
     wiring: Wiring,
-    curve: Curve,
+    curve: "Curve | CurveSet",
     theta: np.ndarray,
     target: str,
     max_frames: int,
@@ -31,18 +36,19 @@ def basis_grams(
     Args:
         frames: a split of a recording.
         wiring: the graph, of the equations that count.
-        curve: the message function.
+        curve: the message function, or those of groups.
         theta: (E,) coefficients of the messages.
         target: "observed" or "drift".
         max_frames: frames used, spread evenly.
         own: terms of every neuron's own voltage.
     """
-    fed, basis = np.flatnonzero(wiring.in_degree > 0), basis_of(curve)
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    bases = [(basis_of(part), members) for part, members in curve.parts(wiring.n_neurons)]
     row = np.full(wiring.n_neurons, -1)
     row[fed] = np.arange(len(fed))
     coefficients = np.zeros((wiring.n_neurons, len(fed)))
     coefficients[wiring.pre, row[wiring.post]] = theta
-    k, pairs = len(basis.table), PairSums(wiring, torch.device("cpu"), own)
+    k, pairs = len(curve.values), PairSums(wiring, torch.device("cpu"), own)
     own_products = np.zeros((len(fed), k, k))
     with_messages = np.zeros((wiring.n_neurons, len(fed), k))
     with_rows = np.zeros((len(fed), k, 4 + own.n_terms))
@@ -51,7 +57,7 @@ def basis_grams(
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has, messages = stimulated(wiring, external is not None), curve(voltage)
         pairs.add(messages, voltage, external, y)
-        columns = basis.summed(voltage, coefficients)
+        columns = basis_columns(bases, voltage, coefficients)
         flat = columns.reshape(len(columns), -1)
         with_messages += (neuron_major(messages) @ flat).reshape(with_messages.shape)
         by_equation = columns.transpose(1, 2, 0)
@@ -65,3 +71,19 @@ def basis_grams(
         across = np.concatenate([with_messages[inputs, number], with_rows[number].T[whole.kept(i)]])
         grams[i] = np.block([[own_products[number], across.T], [across, whole[i]]])
     return grams
+
+
+def basis_columns(bases: list[tuple[Basis, np.ndarray]], voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """(T, Q, K) what every basis function adds to Q equations, from voltages (T, N) and coefficients (N, Q).
+
+    Args:
+        bases: basis functions, and the senders whose messages consist of them.
+        voltage: (T, N) [a.u.].
+        coefficients: (N, Q).
+    """
+    sizes = [len(basis.table) for basis, _ in bases]
+    columns, start = np.empty((len(voltage), coefficients.shape[1], sum(sizes))), 0
+    for (basis, members), size in zip(bases, sizes, strict=True):
+        columns[:, :, start : start + size] = basis.summed(voltage[:, members], coefficients[members])
+        start += size
+    return columns

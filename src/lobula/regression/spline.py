@@ -15,10 +15,10 @@ residual variance. It starts at g(v) = v and knows nothing of the true nonlinear
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import block_diag, cho_factor, cho_solve
 from scipy.optimize import lsq_linear
 
 from lobula.data.wiring import Wiring
@@ -28,7 +28,6 @@ from lobula.regression.curve import (
     SmoothCurve,
     initial_knots,
     rectifier_slope,
-    refined_knots,
 )
 from lobula.regression.dense_curve import basis_grams
 from lobula.regression.gram import (
@@ -48,9 +47,12 @@ from lobula.regression.ridge import LinearCircuit, Solver, solve
 from lobula.regression.threads import in_parallel, neuron_major
 
 if TYPE_CHECKING:
+    from lobula.regression.curve_set import CurveSet, TypedFit
     from lobula.regression.own_curves import OwnFit
 
 logger = logging.getLogger(__name__)
+
+Shape = TypeVar("Shape", "Curve", "CurveSet")
 
 FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
 """Least lambda / n_frames of the first rounds: without noise, unbounded weights would make up for a wrong curve."""
@@ -76,7 +78,7 @@ class SplineFit:
     curve: PiecewiseLinear
     visited: tuple[float, float]
     history: list[dict[str, float]] = field(default_factory=list)
-    own: "OwnFit | None" = None
+    own: "OwnFit | TypedFit | None" = None
 
 
 def fit_spline(
@@ -95,6 +97,7 @@ def fit_spline(
     start: Literal["identity", "best"] = "identity",
     basis: Literal["linear", "cubic"] = "linear",
     solver: Solver = solve,
+    curve_source: Frames | None = None,
 ) -> SplineFit:
     """Fits circuit and message function.
 
@@ -114,14 +117,16 @@ def fit_spline(
         start: the curve to start from: v, or the best of `FIRST_CURVES`.
         basis: linear between knots, or cubic: closer to functions without a kink.
         solver: what solves for the circuit.
+        curve_source: where the frames of curve rounds are from; None: stretches of ``frames``.
     """
     sample, part = voltage_sample(frames, target), some_targets(wiring, curve_neurons)
+    source = frames if curve_source is None else curve_source
 
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
-        return solver(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
+        return solver(accumulate(source, part, message, target, curve_frames, own=own), part, floor=floor)
 
     def stepped(curve: Curve, circuit: LinearCircuit) -> Curve:
-        step = curve_step(frames, part, curve, circuit, target, curve_frames, monotone, own)
+        step = curve_step(source, part, curve, circuit, target, curve_frames, monotone, own)
         return settle_gauge(curve.with_values(curve.values + step), sample)
 
     first = FIRST_CURVES if start == "best" else FIRST_CURVES[:1]
@@ -137,15 +142,16 @@ def fit_spline(
 
 
 def improved(
-    curve: Curve,
+    curve: Shape,
     fed: np.ndarray,
-    solved: Callable[[MessageFunction, float], LinearCircuit],
-    stepped: Callable[[Curve, LinearCircuit], Curve],
+    solved: Callable[[Shape, float], LinearCircuit],
+    stepped: Callable[[Shape, LinearCircuit], Shape],
     n_knots: int,
     n_rounds: int,
     tolerance: float,
     on_round: Callable[[int, float], None],
-) -> tuple[Curve, list[dict[str, float]]]:
+    first_floor: int = 0,
+) -> tuple[Shape, list[dict[str, float]]]:
     """Gauss-Newton rounds, with steps that are shortened where they do not help and knots added on the way.
 
     Args:
@@ -157,16 +163,17 @@ def improved(
         n_rounds: most rounds.
         tolerance: as in `fit_spline`.
         on_round: called with (round, mean log residual variance).
+        first_floor: which of `FLOORS` to start with.
 
     Returns:
         The best curve and one row per round.
     """
     history: list[dict[str, float]] = []
-    best, best_score, step, level, direction = curve, np.inf, 1.0, 0, np.zeros(0)
+    best, best_score, step, level, direction = curve, np.inf, 1.0, first_floor, np.zeros(0)
     for round_ in range(n_rounds):
         circuit = solved(curve, FLOORS[level])
         score = misfit(circuit, fed)
-        row = {"round": round_, "score": score, "n_knots": len(curve.knots), "step": step, "floor": FLOORS[level]}
+        row = {"round": round_, "score": score, "n_knots": curve.size, "step": step, "floor": FLOORS[level]}
         history.append(row)
         on_round(round_, score)
         if score > best_score + tolerance:
@@ -176,11 +183,11 @@ def improved(
             curve = best.with_values(best.values + step * direction)
             continue
         converged = best_score - score < tolerance and step == 1.0
-        if converged and level >= len(FLOORS) - 1 and len(curve.knots) >= 2 * n_knots:
+        if converged and level >= len(FLOORS) - 1 and curve.size >= 2 * n_knots:
             break
         best, best_score, step = curve, score, 1.0
         if converged or round_ in (2, 4, 6):
-            best = curve.resampled(refined_knots(curve, max(n_knots // 4, 2)))
+            best = curve.refined(max(n_knots // 4, 2))
         curve = stepped(best, circuit)
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
@@ -234,7 +241,7 @@ def some_targets(wiring: Wiring, n_targets: int) -> Wiring:
 def curve_step(
     frames: Frames,
     wiring: Wiring,
-    curve: Curve,
+    curve: "Curve | CurveSet",
     circuit: LinearCircuit,
     target: str,
     max_frames: int,
@@ -247,8 +254,8 @@ def curve_step(
         grams = hat_grams(frames, wiring, curve, circuit.theta, target, max_frames, own)
     else:
         grams = basis_grams(frames, wiring, curve, circuit.theta, target, max_frames, own)
-    normal, rhs = weighted_normal(grams, len(curve.knots), circuit, wiring, fed)
-    return bounded_step(normal, rhs, curve, monotone)
+    normal, rhs = weighted_normal(grams, len(curve.values), circuit, wiring, fed)
+    return bounded_step(normal, rhs, [part for part, _ in curve.parts(wiring.n_neurons)], monotone)
 
 
 def hat_grams(
@@ -333,20 +340,27 @@ def projected_normal(
     return gram[:n_knots, :n_knots] - cross @ solved[:, :-1], gram[:n_knots, -1] - cross @ solved[:, -1]
 
 
-def bounded_step(normal: np.ndarray, rhs: np.ndarray, curve: Curve, monotone: bool) -> np.ndarray:
-    """Minimises d'Ad/2 - b'd with increments of the curve >= 0 if monotone; undetermined directions stay put."""
-    k = len(rhs)
-    second = np.diff(np.eye(k), 2, axis=0) / np.minimum(np.diff(curve.knots)[1:], np.diff(curve.knots)[:-1])[:, None]
-    typical = np.trace(normal) / k
-    smooth = second.T @ second
-    smooth *= 1e-7 * typical / max(np.trace(smooth) / k, 1e-300)
-    system = normal + 1e-9 * typical * np.eye(k) + smooth
-    target = rhs - smooth @ curve.values
+def bounded_step(normal: np.ndarray, rhs: np.ndarray, curves: list[Curve], monotone: bool) -> np.ndarray:
+    """Minimises d'Ad/2 - b'd with increments of the curves >= 0 if monotone; undetermined directions stay put."""
+    typical = np.trace(normal) / len(rhs)
+    values = np.concatenate([curve.values for curve in curves])
+    smooth = block_diag(*(roughness(curve.knots) for curve in curves)) * (1e-7 * typical)
+    system = normal + 1e-9 * typical * np.eye(len(rhs)) + smooth
+    target = rhs - smooth @ values
     root = np.linalg.cholesky((system + system.T) / 2)
-    to_values = np.tril(np.ones((k, k)))
-    lower = np.full(k, -np.inf)
+    to_values = block_diag(*(np.tril(np.ones((curve.size, curve.size))) for curve in curves))
+    lower = np.full(len(rhs), -np.inf)
     if monotone:
-        lower[1:] = -np.maximum(np.diff(curve.values), 0.0) - 1e-12
-    right = np.linalg.solve(root, target)
-    solution = lsq_linear(root.T @ to_values, right, bounds=(lower, np.full(k, np.inf)), method="bvls", tol=1e-12)
+        limits = [np.r_[-np.inf, -np.maximum(np.diff(curve.values), 0.0) - 1e-12] for curve in curves]
+        lower = np.concatenate(limits)
+    right, high = np.linalg.solve(root, target), np.full(len(rhs), np.inf)
+    solution = lsq_linear(root.T @ to_values, right, bounds=(lower, high), method="bvls", tol=1e-12)
     return to_values @ solution.x
+
+
+def roughness(knots: np.ndarray) -> np.ndarray:
+    """(K, K) products of second differences, with a mean diagonal of 1."""
+    k = len(knots)
+    second = np.diff(np.eye(k), 2, axis=0) / np.minimum(np.diff(knots)[1:], np.diff(knots)[:-1])[:, None]
+    smooth = second.T @ second
+    return smooth / max(np.trace(smooth) / k, 1e-300)

@@ -65,6 +65,7 @@ def gauged_curve(estimates: Estimates, sample: np.ndarray | None) -> Curve:
         message = message[:, 0]
     if message.ndim == 1:
         return voltage, settle_gauge(PiecewiseLinear(voltage, message), sample.ravel()).values
+    sample = np.tile(sample, message.shape[1] // sample.shape[1])  # once per group of receivers
     gauge = find_gauge(sample, estimates.message)
     low, high = np.quantile(sample, _TAILS, axis=0)
     seen = (voltage[:, None] >= low) & (voltage[:, None] <= high)

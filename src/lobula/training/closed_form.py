@@ -9,12 +9,15 @@ import numpy as np
 
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.recording import Recording
+from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
+from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import prepare
 from lobula.training.distributed import process_device
 from lobula.training.own_messages import fit_own_messages, load_own
+from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed
 
 
 def train_ridge(
@@ -40,13 +43,14 @@ def train_spline(
     on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
     """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv."""
-    settings, frames = config.spline, recording["train"]
-    check_sharing(config)
-    form = prepare(config.update.form, frames, recording.wiring, config.training.target, config.update.n_knots)
+    settings, frames, target = config.spline, recording["train"], config.training.target
+    check_sharing(config, recording.wiring)
+    typed = is_typed(config, recording.wiring)
+    form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
     fit = fit_spline(
         frames,
         form.wiring,
-        target=config.training.target,
+        target=target,
         n_knots=settings.n_knots,
         n_rounds=settings.n_rounds,
         max_frames=settings.max_frames,
@@ -59,6 +63,7 @@ def train_spline(
         start=settings.start,
         basis=settings.basis,
         solver=solver_for(config.prior, recording),
+        curve_source=Thinned.to(frames, target, settings.curve_frames) if typed else None,
     )
     fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
     out.mkdir(parents=True, exist_ok=True)
@@ -71,19 +76,45 @@ def train_spline(
         writer.writerows(fit.history)
     if settings.sharing == "all":
         return fit
+    if typed:
+        return replace(fit, own=fit_typed_messages(recording, config, fit, form, out, on_round))
     return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
 
 
-def check_sharing(config: ExperimentConfig) -> None:
+def is_typed(config: ExperimentConfig, wiring: Wiring) -> bool:
+    """Whether functions of groups are those of `typed_messages`: of densely connected circuits, with own terms."""
+    kind, absolute = config.spline.sharing, config.update.weights == "absolute"
+    return kind == "pair" or (kind == "type" and absolute and (config.update.form != "linear" or all_pairs(wiring)))
+
+
+def check_sharing(config: ExperimentConfig, wiring: Wiring) -> None:
     """Check that functions of groups are asked for only where they are implemented.
 
     Raises:
-        ConfigError: with own terms of the update, or a prior on the weights.
+        ConfigError: with own terms of the update where not all pairs are connected, or a prior on the weights.
     """
-    if config.spline.sharing != "all" and (config.update.form != "linear" or config.prior.is_active):
+    sharing, form, weights = config.spline.sharing, config.update.form, config.update.weights
+    if sharing == "all":
+        return
+    if config.prior.is_active:
         raise ConfigError(
-            f"spline.sharing: got {config.spline.sharing} with update.form={config.update.form} and prior "
-            f"{config.prior.label or 'off'}, expected update.form=linear and no prior; or set spline.sharing=all"
+            f"spline.sharing: got {sharing} with prior {config.prior.label}, expected none; or set spline.sharing=all"
+        )
+    if sharing == "pair" and weights != "absolute":
+        raise ConfigError(
+            f"spline.sharing: got pair with update.weights={weights}, expected update.weights=absolute: functions that "
+            "depend on the receiver have a unit for each"
+        )
+    if form != "linear" and not is_typed(config, wiring):
+        raise ConfigError(
+            f"spline.sharing: got {sharing} with update.form={form} and update.weights={weights}, expected "
+            "update.form=linear, or sharing type or pair with update.weights=absolute; or set spline.sharing=all"
+        )
+    if is_typed(config, wiring) and not all_pairs(wiring):
+        raise ConfigError(
+            f"spline.sharing: got {sharing} with update.form={form} and {wiring.n_edges:,} connections of "
+            f"{wiring.n_neurons:,} neurons, expected all pairs of them; set spline.sharing=all, or update.form=linear "
+            "and sharing=type"
         )
 
 
@@ -103,4 +134,4 @@ def load_spline(out: Path) -> SplineFit:
             low, high = (float(x) for x in arrays["visited"])
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
-    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high), own=load_own(out))
+    return SplineFit(LinearCircuit.load(out / "circuit.npz"), curve, (low, high), own=load_typed(out) or load_own(out))
