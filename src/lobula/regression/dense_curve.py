@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lobula.data.wiring import Wiring
-from lobula.regression.curve import Curve, basis_of
+from lobula.regression.curve import Basis, Curve, basis_of
 from lobula.regression.gram import Frames, block_arrays, frame_blocks, stimulated
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.pair_grams import PairSums
