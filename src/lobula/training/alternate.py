@@ -24,7 +24,7 @@ from lobula.training.last_layer import last_layer, last_layer_step, message_spre
 logger = logging.getLogger(__name__)
 
 EQUATIONS = 1000
-DENSE_EQUATIONS = 60
+DENSE_EQUATIONS = 24
 """Equations of a Gauss-Newton step, and where neurons have most others as inputs."""
 STEP_FRAMES = 1500
 TRIAL_FRAMES = 3000
