@@ -75,7 +75,7 @@ def find_dynamic_types(features: np.ndarray, n_types: int | None = None) -> Cell
         most = min(MOST_TYPES, len(points) // 4)
         fits = [mixture(points, k) for k in range(1, max(most, 1) + 1)]
         n, d = points.shape
-        price = LEAST_GAIN + np.log(n) / (2 * n) * (1 + d * (d + 3) / 2)  # and the parameters of one more component
+        price = max(LEAST_GAIN, np.log(n) / (2 * n) * (1 + d * (d + 3) / 2))  # or the parameters of one more component
         gains = [fit.score(points) - price * k for k, fit in enumerate(fits)]
         n_types = int(np.argmax(gains)) + 1
     plain = KMeans(n_types, n_init=10, random_state=0).fit_predict(points).astype(np.int64)

@@ -92,7 +92,9 @@ class DenseProblem:
         kept = np.delete(kept, OFFSET)
         self.mean = pairs.rows[self.fed][:, OFFSET, kept] / self.n_frames
         self.rows = pairs.rows[self.fed][:, kept][:, :, kept]
+        before = np.einsum("mff->mf", self.rows).copy()
         self.rows -= self.n_frames * self.mean[:, :, None] * self.mean[:, None, :]
+        self.still = np.einsum("mff->mf", self.rows)[:, :-1] <= ROUNDING * before[:, :-1]
         message = pairs.cross[OFFSET][self.live, 0] / self.n_frames
         matrix = pairs.messages[np.ix_(self.live, self.live)] - self.n_frames * np.outer(message, message)
         s, self.vectors = eigh(matrix, overwrite_a=True, check_finite=False)
@@ -135,7 +137,8 @@ class DenseProblem:
         table += np.einsum("fm,gm->mfg", at_own, at_own / diagonal)
         every = np.arange(table.shape[1] - 1)
         size = self.rows[chosen][:, every, every]
-        table[:, every, every] += np.where(size > 0, JITTER * size, 1.0)  # a voltage may be constant, or an input nil
+        still = self.still[chosen]  # a voltage may be constant, an own term saturated, or an input nil
+        table[:, every, every] += np.where(still, self.n_frames, JITTER * size)
         return table, inverse, diagonal, at_own
 
     def evidence(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

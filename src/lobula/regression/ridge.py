@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, pinvh
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from lobula.data.wiring import Wiring
@@ -211,8 +211,7 @@ def dense_circuit(
     residual_var, regularisation = np.zeros(n), np.ones(n)
     free[fed], cov[fed], residual_var[fed], regularisation[fed] = fit.free, fit.free_cov, fit.residual_var, fit.ratios
     for i in np.setdiff1d(np.arange(n), fed):
-        alone = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, np.zeros(0, dtype=bool)).solve(1.0)
-        free[i], cov[i], residual_var[i] = alone.free, alone.free_cov, alone.residual_var
+        free[i], cov[i], residual_var[i] = fit_alone(grams.grams[i], grams.n_frames)
     has = bool(grams.has_stimulus[fed[0]])
     return LinearCircuit(
         k=free[:, 0],
@@ -230,6 +229,14 @@ def dense_circuit(
         message_std=grams.message_std,
         own_gain=free[:, free.shape[1] - grams.n_own :],
     )
+
+
+def fit_alone(gram: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Free coefficients, their covariance and the residual variance of a neuron without inputs, from its products."""
+    matrix, rhs = gram[:-1, :-1], gram[:-1, -1]
+    inverse = pinvh(matrix, rtol=ROUNDING)  # own terms of a saturated neuron are a constant
+    residual_var = max(float(gram[-1, -1] - rhs @ inverse @ rhs), 0.0) / max(n_frames - len(rhs), 1)
+    return inverse @ rhs, residual_var * inverse, residual_var
 
 
 def stderr_of_weight(

@@ -28,6 +28,7 @@ BLOCK = 1_000
 FIRST_SPREAD = 0.3
 """Prior standard deviation of a deviation, in units of the common function."""
 JITTER = 1e-12
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,5 +173,6 @@ def gauss_newton(data: Products, curves: SenderCurves, at: Solved, targets: np.n
     rhs = np.matmul(residual, (at.theta * weights)[:, :, None])[..., 0] - curves.values @ prior
     every = np.arange(n)
     blocks[every, :, every] += prior
+    normal[np.diag_indices_from(normal)] += ROUNDING * np.trace(normal) / len(normal)
     factor = cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
     return cho_solve(factor, rhs.ravel(), check_finite=False).reshape(n, k)
