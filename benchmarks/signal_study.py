@@ -52,7 +52,7 @@ HEADER = (
     "W, identifiable (share)",
 )
 RUNGS = ("ceiling", "ridge", "spline")
-FEW = ("simulation.n_frames=20000", "spline.curve_frames=4000")
+FEW = ("simulation.n_frames=20000", "spline.curve_frames=8000")
 FILLS = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05)
 FRAMES_PER_STEP = 64
 SMALL_NET = (
@@ -87,7 +87,7 @@ STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}", "training.target=observed")) for fill in FILLS
     },
     "frames": {
-        f"{n}": ("signal-n2", (f"simulation.n_frames={n}", "spline.curve_frames=4000"))
+        f"{n}": ("signal-n2", (f"simulation.n_frames={n}", "spline.curve_frames=8000"))
         for n in (10_000, 20_000, 50_000, 100_000)
     },
     "noise": {

@@ -89,3 +89,10 @@ def test_a_prior_on_weights_says_nothing_of_self_coupling() -> None:
     with pytest.raises(ConfigError, match=r"update\.form"):
         ExperimentConfig().with_values(values)
     ExperimentConfig().with_values({**values, "update.form": "tanh"})
+
+
+@pytest.mark.parametrize("recipe", ["signal-n4", "signal-n5"])
+def test_functions_of_types_need_all_pairs(recipe: str) -> None:
+    with pytest.raises(ConfigError, match=r"spline\.sharing: got (type|pair) with signal\.fill=0\.5"):
+        load_config(recipe, overrides=["signal.fill=0.5"])
+    load_config(recipe, overrides=["signal.fill=0.5", "spline.sharing=all"])

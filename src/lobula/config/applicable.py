@@ -43,6 +43,7 @@ def refuse_others(config: Any) -> None:
             "graph; or turn section prior off"
         )
     if source == "signal":
+        _refuse_sparse(config)
         strangers = list(_FLY_FIELDS)
         if config.drive.kind != "visual":
             strangers += _paths(config, "stimulus")
@@ -57,6 +58,17 @@ def refuse_others(config: Any) -> None:
             raise ConfigError(
                 f"{path}: got {value!r}, but connectome.source is {source}, which has no use for it{hint}"
             )
+
+
+def _refuse_sparse(config: Any) -> None:
+    """Check that functions of types are not asked for where pairs of neurons are missing."""
+    sharing, fill = config.spline.sharing, config.signal.fill
+    typed = sharing == "pair" or (sharing == "type" and config.update.form != "linear")
+    if typed and fill < 1 and "spline" in config.training.estimators:
+        raise ConfigError(
+            f"spline.sharing: got {sharing} with signal.fill={fill:g}, expected signal.fill=1: functions of types "
+            "beside own terms need all pairs of neurons; or set spline.sharing=all"
+        )
 
 
 def _paths(config: Any, section: str) -> Iterator[str]:
