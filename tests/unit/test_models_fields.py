@@ -11,7 +11,7 @@ from lobula.data.recording import Recording
 from lobula.errors import ConfigError
 from lobula.models import registry
 from lobula.models.fields import SECTIONS, all_but, paths
-from lobula.regression import SplineFit, fit_spline, gram, ridge, tabulate
+from lobula.regression import SplineFit, fit_spline, ridge, shared_inputs, tabulate, threads
 from lobula.training import run, train
 
 BASE = {"training.n_steps": 5, "training.rounds": 0, "training.round_steps": 2, "training.gauss_newton_steps": 0,
@@ -91,7 +91,7 @@ def data() -> tuple[Recording, SplineFit]:
 def outcome(data: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trains and returns everything that came of it: parameters, metrics, how often a checkpoint was written."""
     monkeypatch.setattr("lobula.training.warm_start.N_STEPS", 2)
-    for module in (gram, ridge, tabulate):  # to start threads takes longer than what they do here
+    for module in (ridge, shared_inputs, tabulate, threads):  # to start threads takes longer than what they do here
         monkeypatch.setattr(module, "in_parallel", lambda task, n: [task(i) for i in range(n)])
     saved: list[int] = []
     write = run.save_checkpoint

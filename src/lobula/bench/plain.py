@@ -17,32 +17,8 @@ class PlainGNN(nn.Module):
         embedding_dim: length of an embedding.
     """
 
-    def __init__(self, wiring: Wiring, hidden: int, embedding_dim: int = 2) -> None:
-        super().__init__()
-        self.pre, self.post = (torch.as_tensor(x.copy(), dtype=torch.int64) for x in (wiring.pre, wiring.post))
-        self.embedding = nn.Parameter(torch.randn(wiring.n_neurons, embedding_dim))
-        self.weight = nn.Parameter(torch.randn(wiring.n_edges) / wiring.n_edges**0.5)
-        self.message_mlp = _mlp(1 + embedding_dim, hidden)
-        self.update_mlp = _mlp(3 + embedding_dim, hidden)
-
-    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
-        """(B, N) dv/dt."""
-        batch = len(voltage)
-        source = torch.cat([voltage[:, self.pre, None], self.embedding[self.pre].expand(batch, -1, -1)], -1)
-        message = self.weight * self.message_mlp(source)[..., 0]
-        summed = torch.zeros_like(voltage).index_add(1, self.post, message)
-        state = torch.stack([voltage, summed, external], -1)
-        return self.update_mlp(torch.cat([state, self.embedding.expand(batch, -1, -1)], -1))[..., 0]
-
-
-class PlainSignalGNN(nn.Module):
-    """The network of `models.SignalGNN` with psi evaluated on every edge, and messages added up edge by edge.
-
-    Args:
-        wiring: the graph.
-        hidden: units of both networks.
-        embedding_dim: length of an embedding.
-    """
+    n_states = 3
+    """Voltage, messages and external input enter the update network."""
 
     def __init__(self, wiring: Wiring, hidden: int, embedding_dim: int = 2) -> None:
         super().__init__()
@@ -50,16 +26,33 @@ class PlainSignalGNN(nn.Module):
         self.embedding = nn.Parameter(torch.randn(wiring.n_neurons, embedding_dim))
         self.weight = nn.Parameter(torch.randn(wiring.n_edges) / wiring.n_edges**0.5)
         self.message_mlp = _mlp(1 + embedding_dim, hidden)
-        self.update_mlp = _mlp(2 + embedding_dim, hidden)
+        self.update_mlp = _mlp(self.n_states + embedding_dim, hidden)
 
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt."""
-        batch = len(voltage)
-        source = torch.cat([voltage[:, self.pre, None], self.embedding[self.pre].expand(batch, -1, -1)], -1)
+        return self.update(voltage, self.summed_messages(voltage), external)
+
+    def summed_messages(self, voltage: Tensor) -> Tensor:
+        """(B, N), edge by edge."""
+        source = torch.cat([voltage[:, self.pre, None], self.embedding[self.pre].expand(len(voltage), -1, -1)], -1)
         message = self.weight * self.message_mlp(source)[..., 0]
-        summed = torch.zeros_like(voltage).index_add(1, self.post, message)
-        state = torch.cat([torch.stack([voltage, external], -1), self.embedding.expand(batch, -1, -1)], -1)
-        return self.update_mlp(state)[..., 0] + summed
+        return torch.zeros_like(voltage).index_add(1, self.post, message)
+
+    def update(self, *states: Tensor) -> Tensor:
+        """(B, N) the update network on states (B, N) each."""
+        embedding = self.embedding.expand(len(states[0]), -1, -1)
+        return self.update_mlp(torch.cat([torch.stack(states, -1), embedding], -1))[..., 0]
+
+
+class PlainSignalGNN(PlainGNN):
+    """The network of `models.SignalGNN` with psi evaluated on every edge, and messages added up edge by edge."""
+
+    n_states = 2
+    """Voltage and external input enter the update network."""
+
+    def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
+        """(B, N) dv/dt."""
+        return self.update(voltage, external) + self.summed_messages(voltage)
 
 
 def _mlp(inputs: int, hidden: int) -> nn.Sequential:

@@ -13,11 +13,11 @@ import numpy as np
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.atomic import atomic_write_json
 from lobula.data.recording import Recording
-from lobula.errors import StoreError
 from lobula.recovery.cell_types import find_cell_types, neuron_features
-from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit
+from lobula.regression import LinearCircuit, SplineFit
 from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.own_curves import GroupCurves, OwnFit, fit_own_curves
+from lobula.training.curve_files import load_curves, save_curves
 
 logger = logging.getLogger(__name__)
 
@@ -80,15 +80,7 @@ def source_groups(recording: Recording, config: ExperimentConfig, shared: Spline
 def save_own(own: OwnFit, out: Path) -> None:
     """Writes own_circuit.npz and own_curves.npz."""
     own.circuit.save(out / CIRCUIT)
-    curves = own.curves.curves
-    arrays: dict[str, np.ndarray] = {
-        "group": own.curves.group,
-        "is_own": own.is_own,
-        "n_knots": np.array([len(c.knots) for c in curves]),
-    }
-    arrays |= {name: np.concatenate([getattr(c, name) for c in curves]) for name in ("knots", "values")}
-    with (out / CURVES).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    save_curves(out / CURVES, own.curves.curves, group=own.curves.group, is_own=own.is_own)
 
 
 def load_own(out: Path) -> OwnFit | None:
@@ -100,15 +92,8 @@ def load_own(out: Path) -> OwnFit | None:
     path = out / CURVES
     if not path.exists():
         return None
-    try:
-        with np.load(path) as arrays:
-            cuts = np.cumsum(arrays["n_knots"])[:-1]
-            pairs = zip(np.split(arrays["knots"], cuts), np.split(arrays["values"], cuts), strict=True)
-            curves = GroupCurves(arrays["group"], [PiecewiseLinear(*pair) for pair in pairs])
-            is_own = arrays["is_own"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
-    return OwnFit(LinearCircuit.load(out / CIRCUIT), curves, is_own)
+    curves, (group, is_own) = load_curves(path, "group", "is_own")
+    return OwnFit(LinearCircuit.load(out / CIRCUIT), GroupCurves(group, curves), is_own)
 
 
 def sharing_facts(out: Path) -> dict[str, object]:

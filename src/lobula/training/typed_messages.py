@@ -19,7 +19,6 @@ from lobula.config.experiment import ExperimentConfig
 from lobula.data.atomic import atomic_write_json
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
-from lobula.errors import StoreError
 from lobula.recovery.dynamic_types import common_voltages, find_dynamic_types, type_features
 from lobula.recovery.gauge import sample_voltage
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit
@@ -32,6 +31,7 @@ from lobula.regression.sender_rounds import deviation_knots, improve_senders
 from lobula.regression.tabulate import visited_range
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
+from lobula.training.curve_files import load_curves, save_curves
 from lobula.training.own_messages import CIRCUIT, FACTS, LEAST_GAIN
 
 logger = logging.getLogger(__name__)
@@ -214,15 +214,7 @@ def save_typed(own: TypedFit, out: Path) -> None:
     """Writes own_circuit.npz and typed_curves.npz."""
     own.circuit.save(out / CIRCUIT)
     curves = [curve for table in own.tables for curve in table.curves]
-    with (out / CURVES).open("wb") as file:
-        np.savez(
-            file,
-            receiver=own.receiver,
-            group=own.tables[0].group,
-            n_knots=np.array([len(c.knots) for c in curves]),
-            knots=np.concatenate([c.knots for c in curves]),
-            values=np.concatenate([c.values for c in curves]),
-        )
+    save_curves(out / CURVES, curves, receiver=own.receiver, group=own.tables[0].group)
 
 
 def load_typed(out: Path) -> TypedFit | None:
@@ -234,13 +226,7 @@ def load_typed(out: Path) -> TypedFit | None:
     path = out / CURVES
     if not path.exists():
         return None
-    try:
-        with np.load(path) as arrays:
-            cuts = np.cumsum(arrays["n_knots"])[:-1]
-            pairs = zip(np.split(arrays["knots"], cuts), np.split(arrays["values"], cuts), strict=True)
-            curves, group, receiver = [PiecewiseLinear(*p) for p in pairs], arrays["group"], arrays["receiver"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"spline: {path} is truncated or foreign ({type(error).__name__}); train again") from error
+    curves, (receiver, group) = load_curves(path, "receiver", "group")
     size, n_types = int(receiver.max()) + 1, int(group.max()) + 1
     tables = [GroupCurves(group, curves[r * n_types : (r + 1) * n_types]) for r in range(size)]
     return TypedFit(LinearCircuit.load(out / CIRCUIT), receiver, tables)
