@@ -84,7 +84,11 @@ def recurrence_rows() -> dict[str, tuple[str, tuple[str, ...]]]:
 STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "fill": {f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}")) for fill in FILLS},
     "fill-observed": {
-        f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}", "training.target=observed")) for fill in FILLS
+        f"{fill:g}": (
+            "signal-n2",
+            (*FEW, f"signal.fill={fill}", "training.target=observed", "training.estimators=[ridge]"),
+        )
+        for fill in FILLS
     },
     "frames": {
         f"{n}": ("signal-n2", (f"simulation.n_frames={n}", "spline.curve_frames=8000"))
