@@ -48,8 +48,12 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "signal"
 IMAGES = FOLDER.parent / "docs" / "images"
 HEADER = (
-    *("row", "target", "rung", "seeds", "W fit R2 (worst)", "slope", "tau (worst)", "types (worst)", "rollout r"),
-    "W, identifiable (share)",
+    *("row", "target", "rung", "seeds", "W fit R2 (worst)", "slope", "W, identifiable (share)", "tau (worst)"),
+    *("types (worst)", "rollout r", "horizon [Lyapunov times]"),
+)
+CIRCUIT_HEADER = (
+    *("row", "seeds", "spectral radius of W, g W", "effective rank, 99 %", "Lyapunov exponent [1/s]"),
+    "processor time, all stages [s]",
 )
 RUNGS = ("ceiling", "ridge", "spline")
 FEW = ("simulation.n_frames=20000", "spline.curve_frames=8000")
@@ -227,6 +231,7 @@ def table(args: argparse.Namespace) -> None:
             if scores:
                 cells = [row, results[0]["scores"]["target"], rung, str(len(scores)), *figures(scores)]
                 print(f"| {' | '.join(cells)} |")
+    circuit_table(load(args.study))
 
 
 def recurrence_table(results: dict[str, list[dict]]) -> None:
@@ -264,19 +269,42 @@ def figures(scores: list[dict]) -> list[str]:
     """Cells of a line: weights, slope, time constants, cell types, rollout."""
 
     def spread(values: list[float]) -> str:
-        return f"{statistics.median(values):.5f} ({min(values):.5f})"
+        return f"{near_one(statistics.median(values))} ({near_one(min(values))})"
 
-    slopes = [s["W"]["slope"] for s in scores]
+    slopes, parts = [s["W"]["slope"] for s in scores], [s["W"]["identifiable"] for s in scores]
     cells = [spread([s["W"]["fit_r2"] for s in scores])]
-    cells.append(f"{statistics.median(slopes):.4f} [{min(slopes):.4f}, {max(slopes):.4f}]")
-    cells.append(spread([s["tau"]["fit_r2"] for s in scores]))
-    learned = "cell_types" in scores[0]
-    cells.append(spread([s["cell_types"]["accuracy"] for s in scores]) if learned else "-")
-    cells.append(spread([s["prediction"]["rollout_pearson"] for s in scores]) if learned else "-")
-    parts = [s["W"]["identifiable"] for s in scores]
+    cells.append(f"{statistics.median(slopes):.5f} [{min(slopes):.5f}, {max(slopes):.5f}]")
     share = statistics.median(p["share"] for p in parts)
     cells.append(f"{spread([p['fit_r2'] for p in parts])} ({100 * share:.1f} %)")
-    return cells
+    cells.append(spread([s["tau"]["fit_r2"] for s in scores]))
+    if "cell_types" not in scores[0]:
+        return [*cells, "-", "-", "-"]
+    cells.append(spread([s["cell_types"]["accuracy"] for s in scores]))
+    foretold = [s["prediction"] for s in scores]
+    cells.append(spread([p["rollout_pearson"] for p in foretold]))
+    bound = "at least " if max(p["horizon_censored"] for p in foretold) >= 0.5 else ""
+    return [*cells, bound + f"{statistics.median(p['horizon_lyapunov'] for p in foretold):.2f}"]
+
+
+def near_one(value: float) -> str:
+    """A score; what is missing to 1 where five digits would not show it."""
+    return f"{value:.5f}" if value < 0.9999 or value == 1 else f"1 - {1 - value:.0e}"
+
+
+def circuit_table(results: dict[str, list[dict]]) -> None:
+    """Markdown: what the circuits of every row are like, and what they cost; median over seeds."""
+    print(f"\n| {' | '.join(CIRCUIT_HEADER)} |")
+    print("|---" * len(CIRCUIT_HEADER) + "|")
+    for row, runs in results.items():
+        facts = [run["scores"]["circuit"] for run in runs]
+
+        def middle(name: str, facts: list[dict] = facts) -> float:
+            return statistics.median(f[name] for f in facts)
+
+        cells = [row, str(len(runs)), f"{middle('spectral_radius_W'):.2f}, {middle('spectral_radius_gW'):.2f}"]
+        cells += [f"{middle('effective_rank_99'):g}", f"{middle('lyapunov_exponent'):.2f}"]
+        cells.append(f"{statistics.median(run['processor_s'] for run in runs):.0f}")
+        print(f"| {' | '.join(cells)} |")
 
 
 def plot(args: argparse.Namespace) -> None:
