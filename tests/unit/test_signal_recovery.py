@@ -14,7 +14,7 @@ from lobula.errors import ConfigError
 from lobula.kernels import get_activation
 from lobula.metrics import cluster_scores, line_fit
 from lobula.recovery import recover_circuit
-from lobula.recovery.dynamic_types import find_dynamic_types
+from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
 from lobula.regression import LinearCircuit, accumulate, dense, fit_circuit, fit_spline, gram, ridge, solve
 from lobula.regression.curve import PiecewiseLinear, SmoothCurve
 from lobula.regression.dense_curve import basis_grams
@@ -263,3 +263,17 @@ def test_messages_by_group_of_targets_are_those_on_every_edge() -> None:
     voltage, y = recording["test"].voltage(0, 9), recording["test"].target("drift", 0, 9)
     predicted = circuit_predictor(by_group, message, wiring)(voltage, None) + by_group.own_gain[:, 0] * np.tanh(voltage)
     np.testing.assert_allclose(predicted, y, atol=0.2)
+
+
+def test_neurons_that_never_meet_are_compared_at_the_same_voltages() -> None:
+    """Neurons that stay in one of two stable states are of the type of those that roam between them."""
+    rng, n = np.random.default_rng(0), 20
+    width, middle = np.where(np.arange(n) < 15, 2.0, 0.3), np.where(np.arange(n) < 15, 0.0, 1.9)
+    voltage = (middle + width * rng.uniform(-1, 1, (4000, n))).astype("f4")
+    drift = (-voltage + 2.0 * np.tanh(voltage)).astype("f4")
+    ring = Wiring.from_edges(np.stack([np.arange(n), (np.arange(n) + 1) % n]), n)
+    split = Recording.from_arrays(voltage, ring, PLANTED_DT, drift=drift)["train"]
+    form = prepare("tanh", split, ring, "drift")
+    circuit = form.finish(fit_circuit(split, form.wiring, np.tanh, "drift", own=form.own), np.tanh)
+    rates = own_rates(circuit, voltage)
+    np.testing.assert_allclose(rates, np.broadcast_to(rates[:15].mean(0), rates.shape), atol=0.05)

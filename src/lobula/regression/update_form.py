@@ -38,7 +38,8 @@ class Prepared:
         wiring: the graph of the fit, with a self-loop for every neuron where the form has one.
         own: own terms of the fit.
         sample: (S, N) voltages spread over the recording [a.u.].
-        visited: lowest and highest voltage of every neuron, each (N,) [a.u.].
+        tabulated: (2, N) voltages between which a neuron's own curve is tabulated [a.u.]: those it visits and, where
+            the form says how the curve goes on, those that most neurons visit, so that neurons can be compared.
     """
 
     form: Form
@@ -46,7 +47,7 @@ class Prepared:
     wiring: Wiring
     own: OwnTerms
     sample: np.ndarray
-    visited: tuple[np.ndarray, np.ndarray]
+    tabulated: np.ndarray
 
     def finish(self, circuit: LinearCircuit, message: MessageFunction | GroupMessages) -> LinearCircuit:
         """The circuit on the known graph, with what neurons do by themselves as a curve.
@@ -57,7 +58,7 @@ class Prepared:
         """
         if self.form == "linear":
             return circuit
-        low, high = self.visited
+        low, high = self.tabulated
         step = np.maximum(high - low, 1e-6) / (N_POINTS - 1)
         grid = low + step * np.arange(N_POINTS)[:, None]
         if self.form == "self_coupling":
@@ -88,18 +89,19 @@ def prepare(form: Form, frames: Frames, wiring: Wiring, target: str, n_knots: in
     """
     if form == "linear":
         nothing = np.zeros(wiring.n_neurons)
-        return Prepared(form, wiring, wiring, NoTerms(), np.zeros((0, wiring.n_neurons)), (nothing, nothing))
+        return Prepared(form, wiring, wiring, NoTerms(), np.zeros((0, wiring.n_neurons)), np.stack([nothing] * 2))
     spans = list(frame_blocks(frames, target, None))
     every = max(1, frames.n_frames // SAMPLE)
     sample = np.concatenate([frames.voltage(s.start, s.stop)[::every] for s in spans]).astype(np.float64)
-    visited = visited_range(frames)
-    own: OwnTerms = NoTerms()
-    if form == "tanh":
-        own = TanhTerm()
-    elif form == "spline":
-        own = SplineTerms.of(np.concatenate([sample, *(x[None] for x in visited)]), n_knots)
+    low, high = (x.astype(float) for x in visited_range(frames))
+    own: OwnTerms = TanhTerm() if form == "tanh" else NoTerms()
+    if form == "spline":
+        own = SplineTerms.of(np.concatenate([sample, low[None], high[None]]), n_knots)
+    else:
+        usual = np.median(np.quantile(sample, [0.05, 0.95], axis=0), axis=1)
+        low, high = np.minimum(low, usual[0]), np.maximum(high, usual[1])
     fitted = with_loops(wiring) if form == "self_coupling" else wiring
-    return Prepared(form, wiring, fitted, own, sample, (visited[0].astype(float), visited[1].astype(float)))
+    return Prepared(form, wiring, fitted, own, sample, np.stack([low, high]))
 
 
 def with_loops(wiring: Wiring) -> Wiring:
