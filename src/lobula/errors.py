@@ -54,3 +54,23 @@ class DivergedError(LobulaError, ArithmeticError):
 
 class ProcessLostError(LobulaError, RuntimeError):
     """Another process of the same training ended."""
+
+
+class ProposerError(LobulaError, RuntimeError):
+    """A proposer cannot answer: an agent died, timed out, or said what is no proposal."""
+
+
+class ProposalError(LobulaError, ValueError):
+    """A proposal is not allowed, or does not fit the study; says why."""
+
+
+class PatchError(ProposalError):
+    """A code patch does not pass the gate."""
+
+
+class EngineError(LobulaError, RuntimeError):
+    """A scheduler cannot be reached, or refuses a job."""
+
+
+class JournalError(StoreError):
+    """A journal is damaged, in use by another controller, or asked for a step that its states do not allow."""

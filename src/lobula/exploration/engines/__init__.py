@@ -1,0 +1,1 @@
+"""Where runs run: process groups here, or the scheduler of a cluster."""

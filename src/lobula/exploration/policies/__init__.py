@@ -1,0 +1,1 @@
+"""Where the budget goes: tree searches, a race over seeds, certification."""

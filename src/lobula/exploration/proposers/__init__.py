@@ -1,0 +1,1 @@
+"""Who proposes: optimisers, agents, recorded answers, and mixtures of them."""
