@@ -106,7 +106,7 @@ def verdict(n_good: int, n_runs: int, max_failure: float = 0.1) -> Verdict:
         ConfigError: if the counts or the chance make no sense.
     """
     if not 0 <= n_good <= n_runs or not 0 < max_failure < 1:
-        raise ConfigError(f"verdict: got {n_good} of {n_runs} and {max_failure}, expected a part and a chance in (0, 1)")
+        raise ConfigError(f"verdict: got {n_good} of {n_runs}, {max_failure}, expected a part, and a chance in (0, 1)")
     bad = n_runs - n_good
     upper, lower = upper_bound(bad, n_runs), lower_bound(bad, n_runs)
     name: Literal["robust", "fragile", "undetermined"] = "undetermined"
@@ -169,14 +169,16 @@ def runs_needed(effect: float, sd: float = REFERENCE_SD, correlation: float = 0.
     return max(1, math.ceil(2 * (1 - correlation) * (z * sd / effect) ** 2))
 
 
-def smallest_effect(n: int, sd: float = REFERENCE_SD, correlation: float = 0.0, power: float = POWER) -> float:
+def smallest_effect(
+    n: int, sd: float = REFERENCE_SD, correlation: float = 0.0, power: float = POWER, paired: bool = False
+) -> float:
     """Smallest difference that so many runs per arm are likely to see; infinite below two.
 
     As `runs_needed`, but with quantiles of t, since the runs are few where this is asked: n - 1 degrees of freedom for
-    pairs, 2 n - 2 for separate runs.
+    pairs, 2 n - 2 for separate runs (whose correlation is 0).
     """
     if n < 2:
         return math.inf
-    free = n - 1 if correlation > 0 else 2 * n - 2
+    free = n - 1 if paired else 2 * n - 2
     quantiles = stats.t.ppf(1 - LEVEL / 2, free) + stats.t.ppf(power, free)
     return float(quantiles * sd * math.sqrt(2 * (1 - correlation) / n))

@@ -7,17 +7,21 @@ import numpy as np
 
 from lobula.exploration.outcomes import is_lost, is_open
 from lobula.exploration.records import RunRecord, Snapshot
-from lobula.exploration.study import PolicySettings
+from lobula.exploration.study import Budget, PolicySettings
 
 HOUR = 3600.0
 
 
 def capacity(snapshot: Snapshot) -> float:
     """Runs that the whole budget holds, certification apart; infinite where the study has no limit."""
-    budget = snapshot.study.budget
+    return runs_in(snapshot.study.budget, seconds_per_run(snapshot))
+
+
+def runs_in(budget: Budget, run_seconds: float) -> float:
+    """Runs that a budget holds at so many seconds a run; infinite where it has no limit."""
     limits = [math.inf] if budget.n_runs is None else [float(budget.n_runs)]
     if budget.hours is not None:
-        limits.append(budget.hours * HOUR / seconds_per_run(snapshot))
+        limits.append(budget.hours * HOUR / run_seconds)
     return min(limits)
 
 
