@@ -162,6 +162,8 @@ class PolicySettings(Section):
         n_race: configs that enter the race.
         replicate: share of proposals that run the best config again on the next pair before the race.
         certify: whether winner and baseline run on the hold-out pairs at the end.
+        max_changes: fields that a proposal may change at once; the optimiser, random draws and recombination may
+            always change many; None: no limit.
     """
 
     name: PolicyName = "staged"
@@ -170,6 +172,7 @@ class PolicySettings(Section):
     n_race: int = Field(6, ge=2)
     replicate: float = Field(0.0, ge=0.0, le=0.5)
     certify: bool = True
+    max_changes: int | None = Field(None, ge=1)
 
 
 class EngineSettings(Section):
