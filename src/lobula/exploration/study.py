@@ -12,7 +12,7 @@ from lobula.config.space import Dimension, known_paths, search_space
 from lobula.errors import ConfigError
 
 SEED_FIELDS = ("simulation.seed", "training.seed")
-PolicyName = Literal["staged", "ucb", "ucb_dual", "puct"]
+PolicyName = Literal["staged", "ucb", "ucb_dual", "puct", "ucb_scaled"]
 ProposerName = Literal["tpe", "gp", "cmaes", "random", "mutator", "replay", "agent", "none"]
 EngineName = Literal["local", "slurm", "lsf", "ray"]
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
@@ -156,7 +156,7 @@ class PolicySettings(Section):
 
     Attributes:
         name: "staged": proposals, then a race over panel seeds, then certification; "ucb", "ucb_dual", "puct": the
-            tree searches of the instruction documents.
+            tree searches of the instruction documents; "ucb_scaled": the same with c in units of the scores' spread.
         c: exploration constant of the tree searches.
         race_share: share of the budget that the race has.
         n_race: configs that enter the race.
