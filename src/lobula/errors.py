@@ -64,6 +64,18 @@ class ProposalError(LobulaError, ValueError):
     """A proposal is not allowed, or does not fit the study; says why."""
 
 
+class DuplicateProposalError(ProposalError):
+    """A proposal is what a node of the study tried already.
+
+    Attributes:
+        node: id of that node.
+    """
+
+    def __init__(self, message: str, node: int) -> None:
+        super().__init__(message)
+        self.node = node
+
+
 class PatchError(ProposalError):
     """A code patch does not pass the gate."""
 

@@ -22,7 +22,7 @@ from lobula.data.annotations import GROUP as ANNOTATIONS
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.data.run_dir import RunDir, combined_digest, content_digest, listing_digest
+from lobula.data.run_dir import RunDir, combined_digest, content_digest, recording_digest
 from lobula.errors import MissingInputError
 from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
@@ -41,7 +41,6 @@ from lobula.scoring import (
     type_table,
     write_tables,
 )
-from lobula.simulation.run import SECTIONS as SIMULATION_SECTIONS
 from lobula.simulation.run import simulate as simulate_recording
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
@@ -136,7 +135,7 @@ def _simulate(directory: RunDir, config: ExperimentConfig, force: bool, progress
     if config.simulation.recording is not None:
         return
     outputs = ["recording.zarr", "truth.zarr"]
-    with directory.stage("simulate", _circuit_digest(config), force, outputs) as stage:
+    with directory.stage("simulate", recording_digest(config), force, outputs) as stage:
         if not stage.is_done:
             simulate_recording(config, directory.path, resume=not force, progress=progress)
 
@@ -288,15 +287,6 @@ def _truth(directory: RunDir, config: ExperimentConfig, recording: Recording) ->
     return on_graph(in_gauge(Truth.load(path), recording, config.update), recording.wiring) if path.exists() else None
 
 
-def _circuit_digest(config: ExperimentConfig) -> str:
-    """Of the settings that make the recording, and of the content of files that they name."""
-    named = content_digest(config.connectome.parameters, config.simulation.recording)
-    parts = [config.digest(*SIMULATION_SECTIONS), named, listing_digest(config.stimulus.path)]
-    if config.connectome.source == "signal":
-        parts.append(content_digest(config.signal.connectivity_file, config.drive.path))
-    return combined_digest(*parts)
-
-
 def _model_digest(directory: RunDir, config: ExperimentConfig, name: str) -> str:
     sections = {"ridge": ["ridge"], "spline": ["spline"]}.get(name, ["model", "training", "spline"])
     sections = ["update", *sections]
@@ -307,7 +297,7 @@ def _model_digest(directory: RunDir, config: ExperimentConfig, name: str) -> str
     if config.prior.is_active:
         recording = Path(config.simulation.recording or directory / "recording.zarr")
         own += [config.digest("prior"), content_digest(recording / ANNOTATIONS)]
-    return combined_digest(_circuit_digest(config), *own)
+    return combined_digest(recording_digest(config), *own)
 
 
 def _clear(out: Path) -> None:

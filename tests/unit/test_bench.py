@@ -9,6 +9,7 @@ import torch
 from lobula.bench import plain
 from lobula.bench.rows import DT, Sizes, driven_recording, own_model, own_simulation, random_frames
 from lobula.bench.run import run_rows
+from lobula.bench.scale import exponent
 from lobula.bench.signal import signal_model
 from lobula.bench.timing import compared, interleaved
 from lobula.connectome import optic_lobe
@@ -81,3 +82,8 @@ def test_competitors_take_turns() -> None:
     assert calls == ["a", "b"] * 3
     row = compared("x", lambda: None, None, 1, {})
     assert row.ratio is None
+
+
+def test_exponent_of_a_power_law():
+    size = np.array([10, 40, 90, 250])
+    assert exponent(size, 3e-3 * size**1.2) == pytest.approx(1.2)

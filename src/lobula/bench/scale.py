@@ -1,6 +1,10 @@
-"""How cost grows with the circuit: the same rows at several sizes, and the slope of log time against log edges."""
+"""How cost grows with the circuit: the same rows at several sizes, and the slope of log time against log size.
 
-from collections.abc import Callable
+Size is counted twice: the networks of a training step cost by neurons, products and messages by edges, and larger
+circuits have more edges per neuron, because fewer of their neurons lie at the rim.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,11 +23,12 @@ N_FRAMES, N_TRIALS = 50, 16
 
 def scale(sizes: Sizes) -> list[Row]:
     """Seconds at every size, and the exponent. All sizes take turns, so that a slow moment hits all of them."""
-    names, edges = ("training step", "simulation", "ridge"), []
+    names, edges, neurons = ("training step", "simulation", "ridge"), [], []
     calls: dict[str, dict[int, Callable[[], object]]] = {name: {} for name in names}
     for extent in EXTENTS:
         circuit = optic_lobe(extent)
         edges.append(circuit.wiring.n_edges)
+        neurons.append(circuit.wiring.n_neurons)
         for name, call in _calls(circuit).items():
             calls[name][extent] = call
     rows = []
@@ -31,10 +36,15 @@ def scale(sizes: Sizes) -> list[Row]:
         few = name == "ridge"
         timed = interleaved(by_extent, sizes.repeats if few else 3 * sizes.repeats, settle=0 if few else 1)
         seconds = [float(np.median(timed[extent])) for extent in EXTENTS]
-        slope = float(np.polyfit(np.log(edges), np.log(seconds), 1)[0])
-        facts = {"extents": EXTENTS, "edges": edges, "seconds": seconds, "log_log_slope": slope}
+        facts = {"extents": EXTENTS, "edges": edges, "neurons": neurons, "seconds": seconds}
+        facts |= {"log_log_slope": exponent(edges, seconds), "log_log_slope_neurons": exponent(neurons, seconds)}
         rows.append(Row(f"scale: {name}", seconds[EXTENTS.index(8)], facts=facts))
     return rows
+
+
+def exponent(size: Sequence[int], seconds: Sequence[float]) -> float:
+    """Least-squares slope of log seconds against log size."""
+    return float(np.polyfit(np.log(size), np.log(seconds), 1)[0])
 
 
 def _calls(circuit: Connectome) -> dict[str, Callable[[], object]]:

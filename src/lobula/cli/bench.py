@@ -93,7 +93,7 @@ def _line(row: dict[str, Any]) -> list[str]:
     if "share_of_gemm" in facts:
         notes.append(f"{facts['gflop_per_s']:.0f} GFLOP/s, {100 * facts['share_of_gemm']:.0f} % of the matrix product")
     if "log_log_slope" in facts:
-        notes.append(f"grows as edges^{facts['log_log_slope']:.2f}")
+        notes.append(f"grows as edges^{facts['log_log_slope']:.2f}, neurons^{facts['log_log_slope_neurons']:.2f}")
     notes += [f"{label} {size(facts[key])}" for key, label in _MEMORY.items() if key in facts]
     if "write_mb_per_s" in facts:
         notes.append(f"writes {facts['write_mb_per_s']:.0f} MB/s")

@@ -8,6 +8,8 @@ from lobula.errors import ConfigError
 
 SIGNAL_SECTIONS = ("signal", "drive")
 """Sections of signal networks alone."""
+RECORDING_SECTIONS = ("connectome", "signal", "drive", "stimulus", "simulation")
+"""Sections that decide a recording."""
 
 _FLY_FIELDS = (
     "connectome.extent",

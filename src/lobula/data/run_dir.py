@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from lobula.config import ExperimentConfig, save_config
+from lobula.config.applicable import RECORDING_SECTIONS
 from lobula.data.atomic import atomic_write_json, atomic_write_text
 from lobula.data.provenance import code_state, device_facts, versions
 from lobula.errors import MissingInputError, RunLockedError, StoreError
@@ -284,6 +285,20 @@ def listing_digest(path: str | Path | None) -> str:
         facts = file.stat()
         digest.update(f"{file.relative_to(root) if root else ''} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def recording_digest(config: ExperimentConfig) -> str:
+    """Digest of the settings that make the recording, and of the content of the files that they name."""
+    return combined_digest(config.digest(*RECORDING_SECTIONS), named_files_digest(config))
+
+
+def named_files_digest(config: ExperimentConfig) -> str:
+    """Digest of the content of the files that a config names for its recording."""
+    named = content_digest(config.connectome.parameters, config.simulation.recording)
+    parts = [named, listing_digest(config.stimulus.path)]
+    if config.connectome.source == "signal":
+        parts.append(content_digest(config.signal.connectivity_file, config.drive.path))
+    return "\n".join(parts)
 
 
 def _now() -> str:

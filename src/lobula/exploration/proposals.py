@@ -85,7 +85,7 @@ class Recombine(_Proposal):
     """Fields of the second parent put into the first.
 
     Attributes:
-        take: paths to take from the second parent; empty: all in which the two differ from the base.
+        take: paths to take from the second parent; empty: all in which it differs from the base.
     """
 
     kind: Literal["recombine"] = "recombine"

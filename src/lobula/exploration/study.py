@@ -12,7 +12,7 @@ from lobula.config.space import Dimension, known_paths, search_space
 from lobula.errors import ConfigError
 
 SEED_FIELDS = ("simulation.seed", "training.seed")
-PolicyName = Literal["staged", "ucb", "ucb_dual", "puct"]
+PolicyName = Literal["staged", "ucb", "ucb_dual", "puct", "ucb_scaled"]
 ProposerName = Literal["tpe", "gp", "cmaes", "random", "mutator", "replay", "agent", "none"]
 EngineName = Literal["local", "slurm", "lsf", "ray"]
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]
@@ -156,12 +156,14 @@ class PolicySettings(Section):
 
     Attributes:
         name: "staged": proposals, then a race over panel seeds, then certification; "ucb", "ucb_dual", "puct": the
-            tree searches of the instruction documents.
+            tree searches of the instruction documents; "ucb_scaled": the same with c in units of the scores' spread.
         c: exploration constant of the tree searches.
         race_share: share of the budget that the race has.
         n_race: configs that enter the race.
         replicate: share of proposals that run the best config again on the next pair before the race.
         certify: whether winner and baseline run on the hold-out pairs at the end.
+        max_changes: fields that a proposal may change at once; the optimiser, random draws and recombination may
+            always change many; None: no limit.
     """
 
     name: PolicyName = "staged"
@@ -170,6 +172,7 @@ class PolicySettings(Section):
     n_race: int = Field(6, ge=2)
     replicate: float = Field(0.0, ge=0.0, le=0.5)
     certify: bool = True
+    max_changes: int | None = Field(None, ge=1)
 
 
 class EngineSettings(Section):

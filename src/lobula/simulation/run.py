@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lobula.config import ExperimentConfig
+from lobula.config.applicable import RECORDING_SECTIONS
 from lobula.data import RecordingWriter, Streams, combined_digest, listing_digest
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.errors import ConfigError
@@ -28,8 +29,7 @@ logger = logging.getLogger(__name__)
 
 RECORDING = "recording.zarr"
 TRUTH = "truth.zarr"
-SECTIONS = ("connectome", "signal", "drive", "stimulus", "simulation")
-"""Of the config, that decide a recording."""
+SECTIONS = RECORDING_SECTIONS
 NOISE_FRAMES = 100  # drawn at a time
 VERSION = 2  # raise it when the same config gives other numbers
 BLOCK_BYTES = 128 * 2**20  # of one field; a few such blocks are in memory at a time

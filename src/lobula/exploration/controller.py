@@ -1,0 +1,262 @@
+"""The loop: take in what ended, score it, judge, and give free slots something to do.
+
+The journal is the only state. Every turn brings the world in line with it, so a controller that was killed at any moment
+is simply started again: proposals without a verdict are judged, nodes without a run get one, accepted runs are submitted
+(an engine starts no job of one name twice), submitted ones are polled, finished ones scored.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lobula.errors import EngineError, PatchError, ProposalError, ProposerError
+from lobula.exploration.code_store import CodeStore
+from lobula.exploration.engines.base import Engine
+from lobula.exploration.engines.status import job_status
+from lobula.exploration.folder import StudyFolder
+from lobula.exploration.gate import Gate, NewNode, with_code
+from lobula.exploration.journal import Journal
+from lobula.exploration.launch import make_job, write_job
+from lobula.exploration.panel import next_pair
+from lobula.exploration.policies.base import NextBlock, NextPhase, Policy, Propose, RunAgain, Wait
+from lobula.exploration.proposers.base import Proposer, Request
+from lobula.exploration.records import PENDING, NodeRecord, RunRecord, RunState, Snapshot
+from lobula.exploration.requests import answer_requests
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+MAX_REFUSED = 20
+"""Proposals refused in a row before a free slot waits for a run to end."""
+BASELINE = {"kind": "baseline"}
+"""Content of the proposal that makes the first node of a block: its base, unchanged."""
+Scores = tuple[Mapping[str, float], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a controller works with.
+
+    Attributes:
+        engine: runs jobs.
+        policy: decides.
+        proposer: proposes; None where only people and MCP clients do.
+        code: the frozen code and the patches.
+        score: scores a run that ended well; returns metrics and facts.
+        render: writes the text files of a snapshot.
+    """
+
+    engine: Engine
+    policy: Policy
+    proposer: Proposer | None
+    code: CodeStore
+    score: Callable[[RunRecord], Scores]
+    render: Callable[[Snapshot], None]
+
+
+class Controller:
+    """Drives a study to its end, or until it is stopped.
+
+    Args:
+        folder: of the study.
+        journal: open for writing.
+        parts: engine, policy, proposer, ...
+    """
+
+    def __init__(self, folder: StudyFolder, journal: Journal, parts: Parts) -> None:
+        self.folder, self.journal, self.parts = folder, journal, parts
+        self.study = journal.study
+        self.gate = Gate(self.study, parts.code.id, journal.base)
+
+    def run(self, wait: Callable[[float], None] = time.sleep) -> Snapshot:
+        """Turns until the study is done and nothing runs any more.
+
+        Args:
+            wait: called with the seconds between turns.
+
+        Returns:
+            The last snapshot.
+        """
+        n_shown = -1
+        while True:
+            self.turn()
+            n_events = self.journal.n_events
+            snapshot = self.journal.snapshot(events=n_events != n_shown)
+            if n_events != n_shown:
+                self.parts.render(snapshot)
+                n_shown = n_events
+            if snapshot.phase == "done" and not pending(snapshot):
+                return snapshot
+            wait(POLL_SECONDS)
+
+    def turn(self) -> None:
+        """One round: what people and agents ask for, what ended, what to score, what to start."""
+        answer_requests(self.folder, self.journal, self.take)
+        self._judge_proposals()
+        self._start_nodes()
+        self._follow_runs()
+        self._fill_slots()
+
+    # ---------------------------------------------------------------- runs
+
+    def _follow_runs(self) -> None:
+        """Brings every run to where its result file or the scheduler says it is, and scores what ended well."""
+        snapshot = self.journal.snapshot()
+        for run in snapshot.runs:
+            if run.state in (RunState.INFRA, RunState.LOST) and run.attempt <= self.study.budget.retries:
+                logger.info("run %d: %s, tried again", run.id, run.error or run.state.value)
+                run = self.journal.move(run.id, RunState.ACCEPTED)
+            if run.state is RunState.ACCEPTED:
+                run = self._submit(run)
+            if run.state in (RunState.SUBMITTED, RunState.RUNNING):
+                run = self._poll(run)
+            if run.state is RunState.OK:
+                self._score(run)
+
+    def _submit(self, run: RunRecord) -> RunRecord:
+        node = self.journal.snapshot().node(run.node)
+        try:
+            job = write_job(self.folder, self.study, self.journal.config(run.config), run, self.parts.code.root(node))
+            handle = self.parts.engine.submit(job)
+        except EngineError as error:
+            return self.journal.move(run.id, RunState.INFRA, error=str(error))
+        return self.journal.move(run.id, RunState.SUBMITTED, handle=handle, slot=self._free_slot())
+
+    def _poll(self, run: RunRecord) -> RunRecord:
+        job = make_job(self.folder, self.study, run)
+        status = job_status(self.parts.engine, job, run.handle)
+        if status.state is None or status.state is run.state:
+            return run
+        if run.state is RunState.SUBMITTED:
+            run = self.journal.move(run.id, RunState.RUNNING, started=status.started)
+        if status.state is not RunState.RUNNING:
+            run = self.journal.move(run.id, status.state, error=status.error, facts=status.facts, ended=status.ended)
+            logger.info("run %d: %s%s", run.id, run.state.value, f" ({run.error})" if run.error else "")
+        return run
+
+    def _score(self, run: RunRecord) -> None:
+        try:
+            metrics, facts = self.parts.score(run)
+        except EngineError as error:
+            self.journal.move(run.id, RunState.INFRA, error=str(error))
+            return
+        if self.study.objective.metric not in metrics:
+            missing = f"{self.study.objective.metric}: not among the finite scores of the run"
+            self.journal.move(run.id, RunState.NAN, error=missing)
+            return
+        self.journal.score(run.id, metrics, facts)
+        logger.info("run %d: %s %.4f", run.id, self.study.objective.metric, metrics[self.study.objective.metric])
+
+    def _free_slot(self) -> int:
+        used = {run.slot for run in pending(self.journal.snapshot())}
+        return next(slot for slot in range(len(used) + 1) if slot not in used)
+
+    # ---------------------------------------------------------------- proposals
+
+    def _fill_slots(self) -> None:
+        """Asks the policy what every free slot does, and does it."""
+        for _ in range(MAX_REFUSED):
+            snapshot = self.journal.snapshot()
+            if snapshot.phase == "done" or len(pending(snapshot)) >= self.study.engine.slots:
+                return
+            if not self._step(snapshot):
+                return
+
+    def _step(self, snapshot: Snapshot) -> bool:
+        """One action for a free slot; False if there is nothing to do until a run ends."""
+        if not any(node.block == snapshot.block for node in snapshot.nodes):
+            self.take("study", BASELINE)
+            return True
+        action = self.parts.policy.decide(snapshot)
+        if isinstance(action, NextPhase):
+            logger.info("phase %s: %s", action.phase, action.reason)
+            self.journal.set_phase(action.phase)
+        elif isinstance(action, NextBlock):
+            logger.info("next block: %s", action.reason)
+            self.journal.next_block()
+        elif isinstance(action, RunAgain):
+            self._start(self.journal.add_run(action.node, action.pair))
+        elif isinstance(action, Propose):
+            return self._propose(snapshot, action)
+        return not isinstance(action, Wait)
+
+    def _propose(self, snapshot: Snapshot, action: Propose) -> bool:
+        """Asks for a proposal; False if there is none to be had now."""
+        proposer = self.parts.proposer
+        if proposer is None:
+            return False
+        request = Request(snapshot, action.parents, action.strategy, 1, self.folder.path)
+        try:
+            proposals = proposer.propose(request)
+        except ProposerError as error:
+            self.journal.event("agent", proposer.name, {"error": str(error)})
+            return False
+        for proposal in proposals:
+            self.take(proposer.name, proposal.model_dump(mode="json", exclude_unset=True))
+        return bool(proposals)
+
+    def take(self, proposer: str, content: Mapping[str, Any]) -> int:
+        """Keeps a proposal and judges it at once; returns its number."""
+        number = self.journal.propose(proposer, content)
+        self._judge_proposals()
+        self._start_nodes()
+        return number
+
+    def _judge_proposals(self) -> None:
+        """A verdict for every proposal that has none."""
+        for record in self.journal.snapshot().proposals:
+            if record.verdict != "pending":
+                continue
+            snapshot = self.journal.snapshot()
+            try:
+                if record.content.get("kind") == "stop":
+                    self._stop(record.id, snapshot)
+                    continue
+                baseline = record.content == BASELINE
+                node = self.gate.baseline(snapshot) if baseline else self.gate.check(record.content, snapshot)
+                self.journal.accept(record.id, self._patched(node, record.id))
+            except ProposalError as error:
+                logger.info("proposal %d of %s: refused: %s", record.id, record.proposer, error)
+                self.journal.reject(record.id, str(error))
+
+    def _patched(self, node: NewNode, proposal: int) -> NewNode:
+        """The node with its code patch applied, if it has one.
+
+        Raises:
+            PatchError: if the patch does not pass its gate.
+        """
+        if node.diff is None:
+            return node
+        if self.parts.code.base is None:
+            raise PatchError("code: lobula is no git checkout here, expected one for changes of code")
+        return with_code(node, self.parts.code.apply(node.diff, node.code, proposal, node.hypothesis))
+
+    def _stop(self, proposal: int, snapshot: Snapshot) -> None:
+        """Search ends; what is left of the budget is not spent on proposals."""
+        self.journal.reject(proposal, "stop: the search has ended")
+        if snapshot.phase == "search":
+            self.journal.set_phase("certify" if self.study.policy.certify else "done")
+
+    def _start_nodes(self) -> None:
+        """The first run of every node that has none."""
+        snapshot = self.journal.snapshot()
+        started = {run.node for run in snapshot.runs}
+        for node in snapshot.nodes:
+            if node.id not in started:
+                self._start_node(snapshot, node)
+
+    def _start_node(self, snapshot: Snapshot, node: NodeRecord) -> None:
+        pair = next_pair(snapshot, node.config)
+        if pair is not None:
+            self._start(self.journal.add_run(node.id, pair))
+
+    def _start(self, run: RunRecord) -> None:
+        if run.state is RunState.ACCEPTED:
+            self._submit(run)
+
+
+def pending(snapshot: Snapshot) -> list[RunRecord]:
+    """Runs that have a slot or wait for one, and those that are still to be scored."""
+    return [run for run in snapshot.runs if run.state in (*PENDING, RunState.OK)]
