@@ -334,8 +334,8 @@ class Journal:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """All of one moment, also while somebody writes."""
         with journal_schema.clear_errors(self.path):
-            self._connection.execute("BEGIN")
             try:
+                self._connection.execute("BEGIN")
                 yield self._connection
             finally:
                 if self._connection.in_transaction:  # some errors have undone it already
@@ -347,8 +347,8 @@ class Journal:
         if self._lock is None:
             raise JournalError(f"{self.path}: open to read only, expected the controller's; open it with writer=True")
         with journal_schema.clear_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
             finally:
