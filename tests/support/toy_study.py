@@ -14,7 +14,7 @@ from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.policies.registry import make_policy
-from lobula.exploration.proposers.registry import make_proposer
+from lobula.exploration.proposers.random import RandomProposer
 from lobula.exploration.records import RunState, Snapshot
 from lobula.exploration.run_job import RunJob
 from lobula.exploration.scorer import Scores
@@ -52,7 +52,7 @@ def drive_toy(path: Path, study: Study, render: Callable[[Snapshot], None] | Non
         parts = Parts(
             LocalEngine(path / "engine"),
             make_policy(study),
-            make_proposer(study, folder),
+            RandomProposer(study.proposer.seed),
             toy_score,
             render or (lambda snapshot: None),
             WORKER,

@@ -20,13 +20,10 @@ from lobula.exploration.gate import Gate, NewNode, with_code
 from lobula.exploration.identity import data_id
 from lobula.exploration.journal import Journal
 from lobula.exploration.panel import next_pair, with_pair
-from lobula.exploration.patches import code_path
-from lobula.exploration.patches import gate as admit_patch
 from lobula.exploration.policies.base import NextBlock, NextPhase, Policy, Propose, RunAgain, Wait
 from lobula.exploration.proposals import parse_proposal
 from lobula.exploration.proposers.base import Proposer, Request
 from lobula.exploration.records import PENDING, NodeRecord, RunRecord, RunState, Snapshot
-from lobula.exploration.requests import answer_requests
 from lobula.exploration.run_job import RunJob
 from lobula.exploration.scorer import Scores
 
@@ -100,7 +97,6 @@ class Controller:
 
     def turn(self) -> None:
         """One round: what people and agents ask for, what ended, what to score, what to start."""
-        answer_requests(self.folder, self.journal, self.take)
         self._judge_proposals()
         self._start_nodes()
         self._follow_runs()
@@ -147,7 +143,7 @@ class Controller:
         settings, node = self.study.engine, self.journal.snapshot().node(run.node)
         threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.slots)
         sizes = (self.study.budget.run_seconds, threads, 1 if settings.gpus else 0, settings.memory_gb)
-        code = code_path(self.folder, node.code)
+        code = self.folder.code if node.code is None else patches.code_path(self.folder, node.code)
         return RunJob(self.folder, run.id, run.attempt, config.to_dict(), data_id(config), code, *sizes)
 
     def _engine_job(self, job: RunJob) -> Job:
@@ -175,13 +171,24 @@ class Controller:
     # ---------------------------------------------------------------- proposals
 
     def _fill_slots(self) -> None:
-        """Asks the policy what every free slot does, and does it."""
+        """Asks the policy what every free slot does, and does it.
+
+        Raises:
+            ProposerError: if nothing runs and one proposal after the other is refused.
+        """
         for _ in range(MAX_REFUSED):
             snapshot = self.journal.snapshot()
             if snapshot.phase == "done" or len(pending(snapshot)) >= self.study.engine.slots:
                 return
             if not self._step(snapshot):
-                return
+                break
+        snapshot = self.journal.snapshot()
+        last = [record for record in snapshot.proposals[-MAX_REFUSED:] if record.verdict == "rejected"]
+        if not pending(snapshot) and len(last) == MAX_REFUSED:
+            raise ProposerError(
+                f"{last[-1].proposer}: {MAX_REFUSED} proposals in a row were refused and nothing runs, expected one that "
+                f"fits the study; the last: {last[-1].reason}"
+            )
 
     def _step(self, snapshot: Snapshot) -> bool:
         """One action for a free slot; False if there is nothing to do until a run ends."""
@@ -213,7 +220,8 @@ class Controller:
             self.journal.event("agent", proposer.name, {"error": str(error)})
             return False
         for proposal in proposals:
-            self.take(proposer.name, proposal.model_dump(mode="json", exclude_unset=True))
+            content = proposal.model_dump(mode="json", exclude_unset=True) | {"kind": proposal.kind}
+            self.take(proposer.name, content)
         return bool(proposals)
 
     def take(self, proposer: str, content: Mapping[str, Any]) -> int:
@@ -250,7 +258,7 @@ class Controller:
             return node
         patch = parse_proposal(dict(content))
         number = len(self.journal.snapshot().nodes) + 1
-        return with_code(node, admit_patch(self.folder, self.study, number, patch, node.code))
+        return with_code(node, patches.gate(self.folder, self.study, number, patch, node.code))
 
     def _start_nodes(self) -> None:
         """The first run of every node that has none."""
