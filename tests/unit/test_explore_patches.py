@@ -20,7 +20,7 @@ from lobula.exploration.patches.smoke import check_import, check_smoke, smoke_co
 from lobula.exploration.proposals import CodePatch
 from lobula.exploration.records import NodeRecord
 from lobula.exploration.study import CodeSettings, Study
-from support.bad_patches import BAD_PATCHES
+from support.patches import BAD_PATCHES, FASTER, GOOD_PATCHES
 from support.toy_checkout import (
     FILES,
     LOOP,
@@ -35,20 +35,22 @@ from support.toy_checkout import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUN = "src/lobula/training/run.py"
-FASTER = edit(("0.5 * self.loss", "0.4 * self.loss"))
-GOOD = {
-    "step": (FASTER, "TRAINING LOOP"),
-    "function in the module": (in_regularisers("def cube(x: float) -> float:", "    return x * x * x"), "REGULARISERS"),
-    "body of a function": (edit(("0.1 * x * x", "0.1 * abs(x)")), "REGULARISERS"),
-    "two regions": (edit(("0.1 * x * x", "0.1 * abs(x)"), ("0.5 * self.loss", "0.4 * self.loss")), "TRAINING LOOP"),
-    "imports": (in_step("import math", "from torch.optim import AdamW", "self.loss = math.tanh(self.loss)"), "LOOP"),
-    "own state": (in_step("self.average = 0.9 * self.loss"), "TRAINING LOOP"),
-    "return of its own": (in_step("def half(x: float) -> float:", "    return x / 2"), "TRAINING LOOP"),
-    "carriage returns of another system": (FASTER.replace("\n", "\r\n"), "TRAINING LOOP"),
-    "wrong line counts": (FASTER.replace(" @@", "7 @@", 1), "TRAINING LOOP"),
-    "words around it": (f"I halve faster:\n\n{FASTER}\nThat is all.\n", "TRAINING LOOP"),
-}
+TRAINING = "src/lobula/training"
+RUN = f"{TRAINING}/run.py"
+REAL = [
+    (f"{TRAINING}/schedules.py", "        return 1.0\n", "        return 0.9\n", "LEARNING RATE SCHEDULE"),
+    (f"{TRAINING}/optimiser.py", "torch.optim.Adam(groups, fused=True)", "torch.optim.AdamW(groups)", "OPTIMIZER"),
+    (f"{TRAINING}/penalties.py", "share * (1.0 - share)", "torch.sqrt(share * (1.0 - share))", "REGULARISERS"),
+    (f"{TRAINING}/penalties.py", "c * (1.0 - math.exp", "2.0 * c * (1.0 - math.exp", "REGULARISER SCHEDULE"),
+    (
+        RUN,
+        "        total = total_loss(loss, penalties)\n",
+        "        total = total_loss(2.0 * loss, penalties)\n",
+        "LOSS",
+    ),
+    (RUN, "total_loss(loss, penalties)", "total_loss(2.0 * loss, penalties)", "LOSS"),
+    (RUN, "length = phase.schedule", "length = (0, self.total)", "OPTIMIZER SETUP"),
+]
 
 
 def study_of(name: str = "toy", **code: object) -> Study:
@@ -106,9 +108,9 @@ def test_bad_patches_are_refused_with_their_reason(toy: tuple[Base, Path], name:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", GOOD_PATCHES)
 def test_good_patches_are_admitted(toy: tuple[Base, Path], name: str) -> None:
-    text, region = GOOD[name]
+    text, region = GOOD_PATCHES[name]
     change = check(toy[0], study_of().code, patch_of(text))
     assert region in change.regions[0]
     assert len(change.regions) == (2 if name == "two regions" else 1)
@@ -374,13 +376,11 @@ def test_the_trainer_has_its_markers() -> None:
 def test_a_patch_of_the_trainer_is_imported_from_its_own_tree(real: Path, tmp_path: Path) -> None:
     folder, study = StudyFolder(tmp_path / "study"), Study.from_dict({"name": "real", "code": {"allowed": True}})
     base = freeze(folder, study, real / "src" / "lobula")
-    name = "src/lobula/training/schedules.py"
-    text = (REPOSITORY / name).read_text()
-    change = check(
-        base, study.code, patch_of(edit(("        return 1.0\n", "        return 0.9\n"), text=text, name=name))
-    )
-    assert change.regions == (f"{name}: LEARNING RATE SCHEDULE",)
-    check_import(folder.code, change.files, 60)
+    for name, old, new, region in REAL:
+        text = (REPOSITORY / name).read_text()
+        change = check(base, study.code, patch_of(edit((old, new), text=text, name=name)))
+        assert change.regions == (f"{name}: {region}",)
+    check_import(folder.code, [name for name, *_ in REAL], 60)
 
 
 def test_an_experiment_that_cannot_be_small_says_so() -> None:

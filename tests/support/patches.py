@@ -1,7 +1,20 @@
-"""Patches that no study may take, each with a part of the reason that it must be given."""
+"""Patches of the toy: some that a study may take, and many that none may, with a part of the reason to be given."""
 
 from support.toy_checkout import FILES, LOOP, STEP, diff_of, edit, in_regularisers, in_step
 
+FASTER = edit(("0.5 * self.loss", "0.4 * self.loss"))
+GOOD_PATCHES = {
+    "step": (FASTER, "TRAINING LOOP"),
+    "function in the module": (in_regularisers("def cube(x: float) -> float:", "    return x * x * x"), "REGULARISERS"),
+    "body of a function": (edit(("0.1 * x * x", "0.1 * abs(x)")), "REGULARISERS"),
+    "two regions": (edit(("0.1 * x * x", "0.1 * abs(x)"), ("0.5 * self.loss", "0.4 * self.loss")), "TRAINING LOOP"),
+    "imports": (in_step("import math", "from torch.optim import AdamW", "self.loss = math.tanh(self.loss)"), "LOOP"),
+    "own state": (in_step("self.average = 0.9 * self.loss"), "TRAINING LOOP"),
+    "return of its own": (in_step("def half(x: float) -> float:", "    return x / 2"), "TRAINING LOOP"),
+    "carriage returns of another system": (FASTER.replace("\n", "\r\n"), "TRAINING LOOP"),
+    "wrong line counts": (FASTER.replace(" @@", "7 @@", 1), "TRAINING LOOP"),
+    "words around it": (f"I halve faster:\n\n{FASTER}\nThat is all.\n", "TRAINING LOOP"),
+}
 LOOP_TEXT = FILES[LOOP]
 END = "        # === LLM-MODIFIABLE: TRAINING LOOP END ===\n"
 PENALTY = "    return 0.1 * x * x\n"
