@@ -46,6 +46,11 @@ class StudyFolder:
         """Frozen copy of the code at the start: what simulates and scores, and trains where there is no patch."""
         return self.path / "code"
 
+    @property
+    def base(self) -> Path:
+        """Which code that is: commit, tree, repository."""
+        return self.path / "code.json"
+
     def worktree(self, node: int) -> Path:
         """Code of a node with a patch."""
         return self.path / "worktrees" / f"node-{node}"

@@ -213,7 +213,7 @@ class CodeSettings(Section):
     allowed: bool = False
     files: StrTuple = (
         *("src/lobula/training/run.py", "src/lobula/training/penalties.py"),
-        *("src/lobula/training/optimiser.py", "src/lobula/training/objectives.py"),
+        *("src/lobula/training/optimiser.py", "src/lobula/training/schedules.py"),
     )
     after: int = Field(4, ge=0)
     smoke: StrTuple = ("training.n_steps=5", "training.rounds=0", "training.gauss_newton_steps=0")

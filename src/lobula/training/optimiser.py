@@ -10,6 +10,8 @@ from lobula.config.training import TrainingConfig
 from lobula.models.base import AbstractDynamicsModel
 
 
+# === LLM-MODIFIABLE: OPTIMIZER START ===
+# Type of optimiser, groups of parameters. Not: the names of the groups, `lr` and `base_lr` in them.
 def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bool) -> torch.optim.Adam:
     """The model's groups of parameters; where the circuit is held, messages and embeddings only."""
     rates = {"g_phi": config.lr, "embedding": config.lr_embedding}
@@ -26,6 +28,9 @@ def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bo
     optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
     optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
     return optimiser
+
+
+# === LLM-MODIFIABLE: OPTIMIZER END ===
 
 
 def restore_optimiser(optimiser: torch.optim.Adam, saved: dict[str, Any]) -> None:
@@ -46,6 +51,7 @@ def set_learning_rates(optimiser: torch.optim.Adam, factor: float, factors: Mapp
             group["lr"] = rate * group["base_lr"]
 
 
+# === LLM-MODIFIABLE: GRADIENT CLIPPING START ===
 def clip_gradients(optimiser: torch.optim.Adam, config: TrainingConfig) -> None:
     """Shortens the gradient of each group, then the whole gradient, to the norms of the config."""
     limits = {"W": config.grad_clip_W, "embedding": config.grad_clip_embedding}
@@ -57,3 +63,6 @@ def clip_gradients(optimiser: torch.optim.Adam, config: TrainingConfig) -> None:
             torch.nn.utils.clip_grad_norm_(group["params"], limit)
     if config.grad_clip is not None:
         torch.nn.utils.clip_grad_norm_(everything, config.grad_clip)
+
+
+# === LLM-MODIFIABLE: GRADIENT CLIPPING END ===

@@ -44,6 +44,9 @@ class Visited:
 Residuals = list[tuple[Tensor, float]]
 """Numbers that should be 0, and the unit that they are in: number x unit is in the units of the network."""
 
+# === LLM-MODIFIABLE: REGULARISERS START ===
+# What each penalty asks for. Not: names and signatures; coefficients are fields of the config.
+
 
 def g_phi_diff(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Falls of the message from v to v + d of the source with d = 5 % of xnorm; embeddings detached."""
@@ -124,6 +127,9 @@ def g_phi_weights(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Res
 def f_theta_weights(model: GraphNetwork, voltage: Tensor, visited: Visited) -> Residuals:
     """Every tensor of f_theta."""
     return _parameters(model.update_mlp)
+
+
+# === LLM-MODIFIABLE: REGULARISERS END ===
 
 
 def _parameters(network: nn.Module) -> Residuals:
@@ -228,12 +234,16 @@ class Penalties:
                 self._visited = self._visited.to(device)
             self._coefficients[name].fill_(self.coefficient(name, step))
 
+    # === LLM-MODIFIABLE: REGULARISER SCHEDULE START ===
+    # How strong each penalty is at a step.
     def coefficient(self, name: str, step: int) -> float:
         """c, or c (1 - exp(-rate epoch)); 0 before penalties on the shape of f_theta begin."""
         if name in LATE and step < self._late_from:
             return 0.0
         rate, c = self._rates[name], self.active[name]
         return c * (1.0 - math.exp(-rate * (step // self._per_epoch))) if rate > 0 else c
+
+    # === LLM-MODIFIABLE: REGULARISER SCHEDULE END ===
 
     def __call__(self, model: GraphNetwork, voltage: Tensor) -> dict[str, Tensor]:
         """Each penalty times its coefficient, at a frame of voltages (1, N)."""

@@ -272,12 +272,15 @@ class _Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
             predict = partial(held.predict, self.model) if held else self.model
             prediction, target = compared(self.settings, phase.regime, predict, batch, self.recording.dt)
+        # === LLM-MODIFIABLE: LOSS START ===
+        # What is compared and how it is weighted, more terms. Not: what `total`, `parts` and `penalties` are.
         if held or self.settings.loss == "scaled_mse":
             loss, parts = scaled_mse(prediction, target, held.weight if held else self.loss_weight)
         else:
             loss, parts = norm(prediction, target)
         penalties = {} if held else self.penalties(self.model, batch.first)
         total = total_loss(loss, penalties)
+        # === LLM-MODIFIABLE: LOSS END ===
         # === LLM-MODIFIABLE: BACKWARD AND STEP START ===
         # Gradient clipping, scaling of the loss, accumulation.
         self.model.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ import math
 from lobula.config.training import TrainingConfig
 
 
+# === LLM-MODIFIABLE: LEARNING RATE SCHEDULE START ===
 def learning_rate(settings: TrainingConfig, step: int, n_steps: int) -> float:
     """Factor on the learning rates at a step of a phase of ``n_steps``."""
     warmup, final = settings.warmup_fraction, settings.final_lr_fraction
@@ -29,3 +30,6 @@ def warmup_cosine(step: int, n_steps: int, warmup_fraction: float, final_fractio
 
 def _cosine(progress: float, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+# === LLM-MODIFIABLE: LEARNING RATE SCHEDULE END ===
