@@ -22,6 +22,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WATCHED = (*_ENDING, signal.SIGCHLD)
 _LEASE_EVERY = 0.5  # seconds between looks for a free GPU
 NOT_STARTED = 127
+_NUMBERS = ("SLURM_JOB_ID", "LSB_JOBID")
+"""Variables in which schedulers tell a job its number."""
 
 
 def main(words: list[str]) -> int:
@@ -65,10 +67,11 @@ def supervise(ticket: Ticket, claimed: int | None = None) -> int:
 
 
 def who_am_i() -> dict[str, Any]:
-    """What finds this process again: number, start time, boot and host."""
+    """What finds this process again: number, start time, boot and host, and the scheduler's number of the job."""
     own = processes.find_process(os.getpid())
     facts = {"pid": os.getpid(), "start": own.start if own else 0, "boot": processes.boot_id()}
-    return facts | {"host": socket.gethostname()}
+    number = next((os.environ[name] for name in _NUMBERS if name in os.environ), None)
+    return facts | {"host": socket.gethostname(), "number": number}
 
 
 def _leased(ticket: Ticket, spec: dict[str, Any]) -> tuple[int, str | None]:
