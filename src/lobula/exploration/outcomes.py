@@ -25,7 +25,11 @@ def failure_value(snapshot: Snapshot) -> float:
 
 
 def observations(
-    snapshot: Snapshot, config: str, holdout: bool = False, pairs: Collection[int] | None = None
+    snapshot: Snapshot,
+    config: str,
+    holdout: bool = False,
+    pairs: Collection[int] | None = None,
+    low: float | None = None,
 ) -> dict[int, float]:
     """Values of a config by index of the pair, higher is better; runs that failed count as `failure_value`.
 
@@ -34,8 +38,9 @@ def observations(
         config: id of the config.
         holdout: the hold-out pairs in place of the panel's.
         pairs: only these indices; None: all.
+        low: `failure_value`, where the caller has it at hand.
     """
-    low = failure_value(snapshot)
+    low = failure_value(snapshot) if low is None else low
     found = {}
     for run in snapshot.runs_of(config, holdout):
         if pairs is not None and run.pair.index not in pairs:

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy import stats
+from scipy.special import ndtri
 
 from lobula.errors import ConfigError
 from lobula.exploration.policies.budget import HOUR, race_sizes, runs_in
@@ -184,7 +184,7 @@ def plan_study(
 
 def expected_maximum(n: int) -> float:
     """Mean of the largest of n standard normal numbers (Blom's approximation); 0 below two."""
-    return float(stats.norm.ppf((n - 0.375) / (n + 0.25))) if n > 1 else 0.0
+    return float(ndtri((n - 0.375) / (n + 0.25))) if n > 1 else 0.0
 
 
 def _phases(study: Study, n_all: float, seconds: float) -> tuple[PlanPhase, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from lobula.errors import ConfigError
 
@@ -78,7 +78,7 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
     if n == 1:
         return Paired(1, mean, -math.inf, math.inf, 1.0, math.nan)
     sd = float(np.std(differences, ddof=1))
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * sd / math.sqrt(n)
     return Paired(n, mean, mean - half, mean + half, sign_flip(differences), sd)
 
 
@@ -120,12 +120,12 @@ def verdict(n_good: int, n_runs: int, max_failure: float = 0.1) -> Verdict:
 
 def upper_bound(n_failed: int, n_runs: int, confidence: float = 0.95) -> float:
     """Exact one-sided upper bound on a failure probability (Clopper-Pearson)."""
-    return 1.0 if n_failed >= n_runs else float(stats.beta.ppf(confidence, n_failed + 1, n_runs - n_failed))
+    return 1.0 if n_failed >= n_runs else float(betaincinv(n_failed + 1, n_runs - n_failed, confidence))
 
 
 def lower_bound(n_failed: int, n_runs: int, confidence: float = 0.95) -> float:
     """Exact one-sided lower bound on a failure probability."""
-    return 0.0 if n_failed == 0 else float(stats.beta.ppf(1 - confidence, n_failed, n_runs - n_failed + 1))
+    return 0.0 if n_failed == 0 else float(betaincinv(n_failed, n_runs - n_failed + 1, 1 - confidence))
 
 
 def runs_to_robust(n_failed: int, max_failure: float, confidence: float = 0.95) -> int:
@@ -165,7 +165,7 @@ def runs_needed(effect: float, sd: float = REFERENCE_SD, correlation: float = 0.
         raise ValueError(
             f"runs_needed: got effect {effect}, sd {sd}, correlation {correlation}, expected > 0, >= 0, [0, 1)"
         )
-    z = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(power)
+    z = float(ndtri(1 - LEVEL / 2) + ndtri(power))
     return max(1, math.ceil(2 * (1 - correlation) * (z * sd / effect) ** 2))
 
 
@@ -180,5 +180,5 @@ def smallest_effect(
     if n < 2:
         return math.inf
     free = n - 1 if paired else 2 * n - 2
-    quantiles = stats.t.ppf(1 - LEVEL / 2, free) + stats.t.ppf(power, free)
+    quantiles = stdtrit(free, 1 - LEVEL / 2) + stdtrit(free, power)
     return float(quantiles * sd * math.sqrt(2 * (1 - correlation) / n))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from lobula.exploration.judge import classify, value_of
 from lobula.exploration.outcomes import LOWER_QUANTILE, distinct, failure_value
@@ -161,7 +161,7 @@ def posteriors(snapshot: Snapshot, configs: Sequence[str] | None = None) -> dict
     noise, between = _variances(snapshot, scored, means)
     weights = {config: 1.0 / max(between + noise / len(values), 1e-300) for config, values in scored.items()}
     centre = sum(weights[config] * means[config] for config in scored) / sum(weights.values())
-    pooled = failure_rate(snapshot)
+    pooled, low = failure_rate(snapshot), failure_value(snapshot)
     found = {}
     for config, values in scored.items():
         own = noise / len(values)
@@ -169,20 +169,19 @@ def posteriors(snapshot: Snapshot, configs: Sequence[str] | None = None) -> dict
         mean, sd = centre + share * (means[config] - centre), math.sqrt(share * own)
         n_failed = _counts(snapshot, config)[1]
         rate = (n_failed + _STRENGTH * pooled) / (n_failed + len(values) + _STRENGTH)
-        value = _goal(snapshot, mean, math.sqrt(noise), rate)
+        value = _goal(snapshot, low, mean, math.sqrt(noise), rate)
         half = 1.96 * sd
         found[config] = Posterior(len(values), n_failed, means[config], mean, mean - half, mean + half, rate, value)
     return found
 
 
-def _goal(snapshot: Snapshot, mean: float, noise: float, rate: float) -> float:
+def _goal(snapshot: Snapshot, low: float, mean: float, noise: float, rate: float) -> float:
     """Mean, or lower quantile, of a run that fails with a given chance and is normal else."""
-    low = failure_value(snapshot)
     if snapshot.study.objective.goal == "mean":
         return (1.0 - rate) * mean + rate * low
     if rate >= LOWER_QUANTILE:
         return low
-    return max(low, mean + noise * float(stats.norm.ppf((LOWER_QUANTILE - rate) / (1.0 - rate))))
+    return max(low, mean + noise * float(ndtri((LOWER_QUANTILE - rate) / (1.0 - rate))))
 
 
 def _variances(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lobula.exploration.outcomes import distinct, goal_value, is_open, observations
+from lobula.exploration.outcomes import distinct, failure_value, goal_value, is_open, observations
 from lobula.exploration.panel import holdout, panel
 from lobula.exploration.policies.base import RunAgain, Wait
 from lobula.exploration.policies.budget import capacity, open_runs, race_sizes, runs_left
@@ -95,7 +95,8 @@ def rank(snapshot: Snapshot, nodes: Sequence[NodeRecord], pairs: Sequence[int]) 
     The value of a pair is taken relative to the mean of the nodes that ran on it, so that a node that lost a run
     neither wins nor loses by a pair that was easy.
     """
-    values = {node.id: observations(snapshot, node.config, pairs=pairs) for node in nodes}
+    low = failure_value(snapshot)
+    values = {node.id: observations(snapshot, node.config, pairs=pairs, low=low) for node in nodes}
     fields = {
         j: float(np.mean([found[j] for found in values.values() if j in found]))
         for j in {j for found in values.values() for j in found}

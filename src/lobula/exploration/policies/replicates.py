@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lobula.exploration.outcomes import goal_value, observations
+from lobula.exploration.outcomes import failure_value, goal_value, observations
 from lobula.exploration.panel import next_pair
 from lobula.exploration.policies.base import RunAgain
 from lobula.exploration.policies.ucb import block_nodes
@@ -42,8 +42,9 @@ def replicate(snapshot: Snapshot) -> RunAgain | None:
 def _best_configs(snapshot: Snapshot) -> Sequence[NodeRecord]:
     """The block's configs with an observation, best first, one node each."""
     found: dict[str, tuple[float, NodeRecord]] = {}
+    low = failure_value(snapshot)
     for node in block_nodes(snapshot):
-        values = observations(snapshot, node.config)
+        values = observations(snapshot, node.config, low=low)
         if values and node.config not in found:
             found[node.config] = (goal_value(snapshot.study.objective, values.values()), node)
     return [node for _, node in sorted(found.values(), key=lambda item: (-item[0], item[1].id))]

@@ -68,14 +68,14 @@ def ucb_rows(snapshot: Snapshot, form: Form | None = None, c: float | None = Non
     nodes = block_nodes(snapshot)
     visits = visit_counts(nodes)
     parents = parents_in(nodes)
-    measured = {node.id: both for node in nodes if (both := _measured(snapshot, node)) is not None}
+    failed = failure_value(snapshot)
+    measured = {node.id: both for node in nodes if (both := _measured(snapshot, node, failed)) is not None}
     dual = form == "ucb_dual" or (form == "ucb_scaled" and snapshot.study.objective.second is not None)
     weights = snapshot.study.objective.weights
     scores = {
         number: weights[0] * value + weights[1] * second if dual and second is not None else value
         for number, (value, second) in measured.items()
     }
-    failed = failure_value(snapshot)
     kept = [scores[number] for number, (value, _) in measured.items() if value > failed]
     scale = c * _spread(kept) if form == "ucb_scaled" else c
     rows = [
@@ -135,10 +135,10 @@ def _bonus(form: Form, n_nodes: int, visits: int) -> float:
     return math.sqrt(math.log(n_nodes) / visits)
 
 
-def _measured(snapshot: Snapshot, node: NodeRecord) -> tuple[float, float | None] | None:
+def _measured(snapshot: Snapshot, node: NodeRecord, low: float) -> tuple[float, float | None] | None:
     """Mean of the objective's metric and of the second one over the runs of a node's config, or None without any."""
     objective = snapshot.study.objective
-    values = observations(snapshot, node.config)
+    values = observations(snapshot, node.config, low=low)
     if not values:
         return None
     if objective.second is None:
