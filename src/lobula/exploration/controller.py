@@ -6,24 +6,29 @@ is simply started again: proposals without a verdict are judged, nodes without a
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lobula.errors import EngineError, PatchError, ProposalError, ProposerError
-from lobula.exploration.code_store import CodeStore
-from lobula.exploration.engines.base import Engine
-from lobula.exploration.engines.status import job_status
+from lobula.errors import EngineError, ProposalError, ProposerError
+from lobula.exploration.engines.base import Engine, Job, JobState
+from lobula.exploration.engines.status import JobWatch
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.gate import Gate, NewNode, with_code
+from lobula.exploration.identity import data_id
 from lobula.exploration.journal import Journal
-from lobula.exploration.launch import make_job, write_job
-from lobula.exploration.panel import next_pair
+from lobula.exploration.panel import next_pair, with_pair
+from lobula.exploration.patches import code_path
+from lobula.exploration.patches import gate as admit_patch
 from lobula.exploration.policies.base import NextBlock, NextPhase, Policy, Propose, RunAgain, Wait
+from lobula.exploration.proposals import parse_proposal
 from lobula.exploration.proposers.base import Proposer, Request
 from lobula.exploration.records import PENDING, NodeRecord, RunRecord, RunState, Snapshot
 from lobula.exploration.requests import answer_requests
+from lobula.exploration.run_job import RunJob
+from lobula.exploration.scorer import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +37,8 @@ MAX_REFUSED = 20
 """Proposals refused in a row before a free slot waits for a run to end."""
 BASELINE = {"kind": "baseline"}
 """Content of the proposal that makes the first node of a block: its base, unchanged."""
-Scores = tuple[Mapping[str, float], Mapping[str, Any]]
+RESULT_FACTS = ("wall_s", "trajectory")
+"""What of a run's result file goes into the journal."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,17 @@ class Parts:
         engine: runs jobs.
         policy: decides.
         proposer: proposes; None where only people and MCP clients do.
-        code: the frozen code and the patches.
-        score: scores a run that ended well; returns metrics and facts.
+        score: scores a run that ended well; None while that goes on. Called again until there is an answer.
         render: writes the text files of a snapshot.
+        program: words that take the place of the worker; for trying the controller on something quick.
     """
 
     engine: Engine
     policy: Policy
     proposer: Proposer | None
-    code: CodeStore
-    score: Callable[[RunRecord], Scores]
+    score: Callable[[RunJob], Scores | None]
     render: Callable[[Snapshot], None]
+    program: tuple[str, ...] = ()
 
 
 class Controller:
@@ -68,7 +74,8 @@ class Controller:
     def __init__(self, folder: StudyFolder, journal: Journal, parts: Parts) -> None:
         self.folder, self.journal, self.parts = folder, journal, parts
         self.study = journal.study
-        self.gate = Gate(self.study, parts.code.id, journal.base)
+        self.gate = Gate(self.study, journal.code, journal.base)
+        self.watch = JobWatch(parts.engine)
 
     def run(self, wait: Callable[[float], None] = time.sleep) -> Snapshot:
         """Turns until the study is done and nothing runs any more.
@@ -116,38 +123,50 @@ class Controller:
                 self._score(run)
 
     def _submit(self, run: RunRecord) -> RunRecord:
-        node = self.journal.snapshot().node(run.node)
+        job = self._job(run)
         try:
-            job = write_job(self.folder, self.study, self.journal.config(run.config), run, self.parts.code.root(node))
-            handle = self.parts.engine.submit(job)
+            job.write()
+            handle = self.parts.engine.submit(self._engine_job(job))
         except EngineError as error:
             return self.journal.move(run.id, RunState.INFRA, error=str(error))
         return self.journal.move(run.id, RunState.SUBMITTED, handle=handle, slot=self._free_slot())
 
     def _poll(self, run: RunRecord) -> RunRecord:
-        job = make_job(self.folder, self.study, run)
-        status = job_status(self.parts.engine, job, run.handle)
-        if status.state is None or status.state is run.state:
-            return run
-        if run.state is RunState.SUBMITTED:
-            run = self.journal.move(run.id, RunState.RUNNING, started=status.started)
-        if status.state is not RunState.RUNNING:
-            run = self.journal.move(run.id, status.state, error=status.error, facts=status.facts, ended=status.ended)
+        status = self.watch.look(self._engine_job(self._job(run)), run.handle or "", run.attempt)
+        begun = status.state is JobState.RUNNING or status.outcome is not None
+        if begun and run.state is RunState.SUBMITTED:
+            run = self.journal.move(run.id, RunState.RUNNING)
+        if status.outcome is not None:
+            facts = {key: value for key, value in (status.result or {}).items() if key in RESULT_FACTS}
+            run = self.journal.move(run.id, status.outcome, error=status.error, facts=facts)
             logger.info("run %d: %s%s", run.id, run.state.value, f" ({run.error})" if run.error else "")
         return run
 
+    def _job(self, run: RunRecord) -> RunJob:
+        config = with_pair(self.journal.config(run.config), run.pair)
+        settings, node = self.study.engine, self.journal.snapshot().node(run.node)
+        threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.slots)
+        sizes = (self.study.budget.run_seconds, threads, 1 if settings.gpus else 0, settings.memory_gb)
+        code = code_path(self.folder, node.code)
+        return RunJob(self.folder, run.id, run.attempt, config.to_dict(), data_id(config), code, *sizes)
+
+    def _engine_job(self, job: RunJob) -> Job:
+        found = job.engine_job()
+        return replace(found, command=(*self.parts.program, found.command[-1])) if self.parts.program else found
+
     def _score(self, run: RunRecord) -> None:
-        try:
-            metrics, facts = self.parts.score(run)
-        except EngineError as error:
-            self.journal.move(run.id, RunState.INFRA, error=str(error))
+        scores = self.parts.score(self._job(run))
+        if scores is None:  # still at work
             return
-        if self.study.objective.metric not in metrics:
-            missing = f"{self.study.objective.metric}: not among the finite scores of the run"
-            self.journal.move(run.id, RunState.NAN, error=missing)
+        metric, status, error = self.study.objective.metric, scores.status, scores.error
+        if status is RunState.OK and metric not in scores.metrics:
+            status, error = RunState.NAN, f"score: {metric}: not among the finite scores of the run"
+        if status is not RunState.OK:
+            self.journal.move(run.id, status, error=error)
+            logger.info("run %d: %s (%s)", run.id, status.value, error)
             return
-        self.journal.score(run.id, metrics, facts)
-        logger.info("run %d: %s %.4f", run.id, self.study.objective.metric, metrics[self.study.objective.metric])
+        self.journal.score(run.id, scores.metrics, {"not_finite": list(scores.left_out)} if scores.left_out else {})
+        logger.info("run %d: %s %.4f", run.id, metric, scores.metrics[metric])
 
     def _free_slot(self) -> int:
         used = {run.slot for run in pending(self.journal.snapshot())}
@@ -212,32 +231,26 @@ class Controller:
             snapshot = self.journal.snapshot()
             try:
                 if record.content.get("kind") == "stop":
-                    self._stop(record.id, snapshot)
+                    self.journal.accept_stop(record.id)
                     continue
                 baseline = record.content == BASELINE
                 node = self.gate.baseline(snapshot) if baseline else self.gate.check(record.content, snapshot)
-                self.journal.accept(record.id, self._patched(node, record.id))
+                self.journal.accept(record.id, self._patched(node, record.content))
             except ProposalError as error:
                 logger.info("proposal %d of %s: refused: %s", record.id, record.proposer, error)
                 self.journal.reject(record.id, str(error))
 
-    def _patched(self, node: NewNode, proposal: int) -> NewNode:
-        """The node with its code patch applied, if it has one.
+    def _patched(self, node: NewNode, content: Mapping[str, Any]) -> NewNode:
+        """The node with its code patch applied and tried, if it has one.
 
         Raises:
             PatchError: if the patch does not pass its gate.
         """
         if node.diff is None:
             return node
-        if self.parts.code.base is None:
-            raise PatchError("code: lobula is no git checkout here, expected one for changes of code")
-        return with_code(node, self.parts.code.apply(node.diff, node.code, proposal, node.hypothesis))
-
-    def _stop(self, proposal: int, snapshot: Snapshot) -> None:
-        """Search ends; what is left of the budget is not spent on proposals."""
-        self.journal.reject(proposal, "stop: the search has ended")
-        if snapshot.phase == "search":
-            self.journal.set_phase("certify" if self.study.policy.certify else "done")
+        patch = parse_proposal(dict(content))
+        number = len(self.journal.snapshot().nodes) + 1
+        return with_code(node, admit_patch(self.folder, self.study, number, patch, node.code))
 
     def _start_nodes(self) -> None:
         """The first run of every node that has none."""

@@ -85,7 +85,7 @@ class Gate:
         self._bases: dict[int, ExperimentConfig] = {}
         self._fields = FieldRules(study)
 
-    def check(self, proposal: Proposal | Mapping[str, Any] | Any, snapshot: Snapshot) -> NewNode:
+    def check(self, proposal: Any, snapshot: Snapshot) -> NewNode:
         """What a proposal becomes.
 
         Args:
@@ -198,8 +198,6 @@ class Gate:
         n_done = sum(node.block == snapshot.block for node in snapshot.nodes)
         if n_done < settings.after:
             raise ProposalError(f"code: got it after {n_done} iterations of the block, expected {settings.after} first")
-        if not _is_unicode(proposal.diff):
-            raise ProposalError("diff: got text that is no Unicode, expected a unified diff")
         values = parents[0].values if parents else {}
         node = self._node(snapshot, parents, values, (), proposal.strategy, proposal.hypothesis)
         for known in snapshot.proposals:
@@ -291,11 +289,3 @@ def _refuse_known(config: str, snapshot: Snapshot) -> None:
             raise DuplicateProposalError(
                 f"node {node.id} has this config; a replicate of it would run it on further seeds", node.id
             )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -105,6 +105,12 @@ class Journal:
         with self._reading() as connection:
             return journal_read.read_snapshot(connection, self.study, events)
 
+    @property
+    def n_events(self) -> int:
+        """Length of the history; it grows with every change."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
+
     def events(self, after: int = 0) -> list[EventRecord]:
         """The history from an event on, that one excluded."""
         with self._reading() as connection:
@@ -176,6 +182,17 @@ class Journal:
             if number is None:
                 number = journal_write.insert_node(connection, proposal_id, proposal.proposer, node)
             return journal_read.read_node(connection, number)
+
+    def accept_stop(self, proposal_id: int) -> None:
+        """Note that a proposal to stop is granted; it makes no node.
+
+        Raises:
+            JournalError: if there is no such proposal.
+        """
+        with self._writing() as connection:
+            journal_read.read_proposal(connection, proposal_id)
+            connection.execute("UPDATE proposal SET verdict = 'accepted' WHERE id = ?", (proposal_id,))
+            journal_write.add_event(connection, "proposal", f"proposal {proposal_id}", {"verdict": "accepted"})
 
     def note(self, node_id: int, text: str) -> None:
         """Add an observation to a node.
@@ -317,8 +334,8 @@ class Journal:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """All of one moment, also while somebody writes."""
         with journal_schema.clear_errors(self.path):
-            self._connection.execute("BEGIN")
             try:
+                self._connection.execute("BEGIN")
                 yield self._connection
             finally:
                 if self._connection.in_transaction:  # some errors have undone it already
@@ -330,8 +347,8 @@ class Journal:
         if self._lock is None:
             raise JournalError(f"{self.path}: open to read only, expected the controller's; open it with writer=True")
         with journal_schema.clear_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
             finally:

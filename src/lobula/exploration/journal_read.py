@@ -137,7 +137,8 @@ def check_history(connection: sqlite3.Connection) -> int:
     finding = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if finding != "ok":
         raise JournalError(f"journal: {finding}; expected an intact database; restore a copy")
-    before, states, nodes, number = START, {}, set(), 0
+    before, number = START, 0
+    told: dict[str, Any] = {}
     for number, row in enumerate(_rows(connection, "SELECT * FROM event ORDER BY id"), 1):
         fields = (row["id"], row["time"], row["kind"], row["subject"], row["content"])
         if row["id"] != number or row["digest"] != event_digest(before, *fields):
@@ -146,24 +147,22 @@ def check_history(connection: sqlite3.Connection) -> int:
                 "chain; restore a copy"
             )
         before = row["digest"]
-        if row["kind"] == "run":
-            states[row["subject"]] = json.loads(row["content"])["state"]
-        elif row["kind"] == "node":
-            nodes.add(row["subject"])
-    _same_as_told({f"run {row['id']}": row["state"] for row in _rows(connection, "SELECT id, state FROM run")}, states)
-    _same_as_told(
-        {f"node {row['id']}": "" for row in _rows(connection, "SELECT id FROM node")}, dict.fromkeys(nodes, "")
-    )
-    return number
-
-
-def _same_as_told(found: dict[str, str], told: dict[str, str]) -> None:
+        if row["kind"] in ("run", "node"):
+            content = json.loads(row["content"])
+            told[row["subject"]] = content["config"] if row["kind"] == "node" else _fate(content)
+    found: dict[str, Any] = {f"node {row['id']}": row["config"] for row in _rows(connection, "SELECT * FROM node")}
+    found |= {f"run {run.id}": (run.state, dict(run.metrics)) for run in read_runs(connection)}
     wrong = sorted(subject for subject in {*found, *told} if found.get(subject) != told.get(subject))
     if wrong:
         raise JournalError(
-            f"journal: {wrong[0]}: got {found.get(wrong[0], 'nothing')!r}, but its events end with "
-            f"{told.get(wrong[0], 'nothing')!r}; changed by another program; restore a copy"
+            f"journal: {wrong[0]} is not what its events say; changed by another program; restore a copy"
         )
+    return number
+
+
+def _fate(content: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """State and scores that a run's event tells."""
+    return content["state"], content.get("metrics", {})
 
 
 def _rows(connection: sqlite3.Connection, query: str, *values: Any) -> sqlite3.Cursor:

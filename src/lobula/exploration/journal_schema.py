@@ -126,7 +126,10 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         self._file: TextIO | None = None
-        file = path.open("a+")
+        try:
+            file = path.open("a+")
+        except OSError as cause:
+            raise JournalError(f"{path}: {cause.strerror}, expected a folder to write in; choose another") from cause
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
