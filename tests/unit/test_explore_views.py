@@ -1,13 +1,14 @@
 """The rendered files of a study: the seeds' log form, exact numbers, no entry lost or moved, the same bytes twice."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lobula.config.yaml_format import parse_yaml
 from lobula.exploration.folder import StudyFolder
+from lobula.exploration.policies.ucb import UcbRow, ucb_rows
 from lobula.exploration.records import RunRecord, RunState, SeedPair, Snapshot
 from lobula.exploration.views.analysis import analysis
 from lobula.exploration.views.memory import MOST_LINES, memory
@@ -27,18 +28,6 @@ from support.explored import make_run, make_snapshot, make_study
 
 ORDER = ["Node", "Mode/Strategy", "Seeds", "Run", "Config", "Metrics", "R2 trajectory", "Activity", "Scatter"]
 ORDER += ["Embedding", "Mutation", "Parent rule", "Observation", "Variance update", "Next"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the tree search."""
-
-    node: int
-    ucb: float
-    parent: int | None
-    visits: int
-    r2: float | None
-    cluster: float | None = None
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +175,23 @@ def test_scatter_and_embedding_are_told_in_words() -> None:
 
 
 def test_ucb_lines_have_the_form_of_the_instructions() -> None:
-    rows = [Row(1, 2.110, None, 2, 0.934, 0.88), Row(2, 2.175, 1, 1, 8.1e-05, 0.95), Row(3, float("inf"), 1, 0, None)]
+    rows = [
+        UcbRow(1, 2.110, None, 2, 0.934, 0.88),
+        UcbRow(2, 2.175, 1, 1, 8.1e-05, 0.95),
+        UcbRow(3, 1.5, 1, 1, -0.2, None),
+    ]
     assert ucb_file(rows).splitlines() == [
-        "Node 3: UCB=inf, parent=1, visits=0",
         "Node 2: UCB=2.175, parent=1, visits=1, R2=8.1e-05, cluster=0.95",
         "Node 1: UCB=2.11, parent=root, visits=2, R2=0.934, cluster=0.88",
+        "Node 3: UCB=1.5, parent=1, visits=1, R2=-0.2",
     ]
     assert ucb_file([]) == ""
+
+
+def test_the_tree_search_of_a_study_is_written_best_first(snapshot: Snapshot) -> None:
+    rows = ucb_rows(snapshot)
+    lines = ucb_file(rows).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"Node {row.node}" for row in rows]
 
 
 def test_reasons_are_kept_of_accepted_and_rejected_proposals(snapshot: Snapshot) -> None:
@@ -232,7 +231,9 @@ def test_the_same_snapshot_gives_the_same_bytes_and_writes_once(snapshot: Snapsh
     folder.user_input.write_text("mine\n")
     assert write_views(snapshot, folder) == []
     assert folder.user_input.read_text() == "mine\n"
-    assert [path.name for path in write_views(snapshot, folder, [Row(1, 1.0, None, 1, 0.5)])] == ["ucb_scores.txt"]
+    assert [path.name for path in write_views(snapshot, folder, [UcbRow(1, 1.0, None, 1, 0.5, None)])] == [
+        "ucb_scores.txt"
+    ]
 
 
 def test_a_second_run_of_a_node_is_an_entry_of_its_own() -> None:

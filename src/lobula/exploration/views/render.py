@@ -5,11 +5,12 @@ from pathlib import Path
 
 from lobula.data.atomic import atomic_write_text
 from lobula.exploration.folder import StudyFolder
+from lobula.exploration.policies.ucb import UcbRow
 from lobula.exploration.records import Snapshot
 from lobula.exploration.views.analysis import analysis
 from lobula.exploration.views.memory import memory
 from lobula.exploration.views.reasoning import reasoning
-from lobula.exploration.views.ucb_file import UcbRow, ucb_file
+from lobula.exploration.views.ucb_file import ucb_file
 from lobula.exploration.views.user_input import HEADER
 
 

@@ -25,6 +25,11 @@ def pending(text: str) -> list[str]:
     return [_words(line) for line in text.splitlines() if _is_pending(line)]
 
 
+def acknowledged(text: str) -> list[str]:
+    """Marked lines of the file, with their marks."""
+    return [_words(line) for line in text.splitlines() if _MARK.match(_words(line))]
+
+
 def acknowledge(text: str, lines: Iterable[str], seconds: float) -> str:
     """The file with some of its pending lines marked; what a person has added meanwhile stays pending.
 
