@@ -17,11 +17,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.support.explore import LR, add_baseline, add_scored, make_study, mutation
+from tests.support.explore import LR, add_baseline, add_node, add_scored, make_study, mutation
 
 from lobula.errors import ConfigError, JournalError
 from lobula.exploration.folder import StudyFolder
-from lobula.exploration.gate import Gate
+from lobula.exploration.gate import Gate, with_code
 from lobula.exploration.journal import Journal
 from lobula.exploration.panel import holdout, panel
 from lobula.exploration.records import ENDED, NOT_OBSERVED, TRANSITIONS, RunState, SeedPair
@@ -103,9 +103,29 @@ def test_after_the_last_block_there_is_none(folder: StudyFolder) -> None:
     study = make_study(blocks={"n_iter": 4, "path": "simulation.process_noise", "values": [0.05]})
     with Journal.create(folder, study) as journal:
         before = journal.snapshot(events=True)
-        with pytest.raises(ConfigError):
+        with pytest.raises(JournalError, match="block 1: got 1 blocks"):
             journal.next_block()
         assert journal.snapshot(events=True) == before
+
+
+def test_blocks_start_from_what_the_recipe_was_when_the_study_started(folder: StudyFolder, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("training: {lr: 0.004}\n")
+    varied = {"n_iter": 4, "path": "simulation.process_noise", "values": [0.05, 0.5]}
+    for name, blocks in {"varied": varied, "alike": {"n_iter": 4}}.items():
+        with Journal.create(StudyFolder(folder.path / name), make_study(base=str(recipe), blocks=blocks)) as journal:
+            recipe.write_text("training: {lr: 0.001}\n")
+            assert journal.next_block() == 1
+            assert journal.base(1).training.lr == 0.004
+            assert journal.base(1).simulation.process_noise == (0.5 if name == "varied" else 0.05)
+        recipe.write_text("training: {lr: 0.004}\n")
+
+
+def test_a_study_that_cannot_come_to_its_last_block_does_not_start(folder: StudyFolder) -> None:
+    study = make_study(blocks={"n_iter": 4, "path": "simulation.process_noise", "values": [0.05, -1.0]})
+    with pytest.raises(ConfigError, match="process_noise"):
+        Journal.create(folder, study)
+    assert not folder.path.exists()
 
 
 def test_a_proposal_becomes_one_node_however_often_it_is_accepted(journal: Journal, gate: Gate) -> None:
@@ -129,6 +149,25 @@ def test_a_proposal_becomes_one_node_however_often_it_is_accepted(journal: Journ
     assert journal.snapshot().proposals[1].reason == "node 1 has this config"
     with pytest.raises(JournalError, match="it is rejected"):
         journal.accept(second, new)
+
+
+def test_a_patch_is_kept_with_its_commit_and_only_once_it_has_one(folder: StudyFolder) -> None:
+    study = make_study(code={"allowed": True, "after": 0})
+    content = {"kind": "code", "diff": "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n", "hypothesis": "µ"}
+    with Journal.create(folder, study) as journal:
+        gate = Gate(study, journal.code, journal.base)
+        number = journal.propose("agent", content)
+        new = gate.check(content, journal.snapshot())
+        before = journal.snapshot(events=True)
+        with pytest.raises(JournalError, match="a diff without a commit"):
+            journal.accept(number, new)
+        assert journal.snapshot(events=True) == before
+
+        node = journal.accept(number, with_code(new, "c0ffee"))
+        child = add_node(journal, gate, mutation("training.lr", LR, 8.1e-4, node.id))
+        assert (node.code, child.code) == ("c0ffee", "c0ffee")
+        assert journal.diff(node.id) == content["diff"]
+        assert journal.diff(child.id) is None
 
 
 def test_a_config_runs_once_on_a_pair_whichever_node_asks(journal: Journal, gate: Gate) -> None:

@@ -19,6 +19,7 @@ from lobula.errors import DiskFullError, JournalError
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.gate import Gate
 from lobula.exploration.journal import Journal
+from lobula.exploration.journal_read import event_digest
 from lobula.exploration.records import RunState, Snapshot
 
 STUDY = make_study(space=["training.lr", "training.batch_size"], seeds={"panel": 3})
@@ -232,6 +233,16 @@ def test_what_another_program_changed_is_found(folder: StudyFolder, what: str) -
     triggers = ("DROP TRIGGER event_is_not_changed", "DROP TRIGGER event_is_not_deleted")
     by_another_program(folder, *triggers, *TAMPERED[what])
     with Journal.open(folder) as journal, pytest.raises(JournalError, match="restore a copy"):
+        journal.verify()
+
+
+def test_an_event_whose_own_digest_was_made_to_fit_breaks_the_chain_after_it(folder: StudyFolder) -> None:
+    with Journal.open(folder) as journal:
+        first, second = journal.events()[:2]
+    forged = event_digest(first.digest, second.id, second.time, second.kind, second.subject, "{}")
+    change = f"UPDATE event SET content = '{{}}', digest = '{forged}' WHERE id = 2"
+    by_another_program(folder, "DROP TRIGGER event_is_not_changed", change)
+    with Journal.open(folder) as journal, pytest.raises(JournalError, match="event 3 was changed"):
         journal.verify()
 
 

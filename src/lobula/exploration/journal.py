@@ -52,9 +52,10 @@ class Journal:
 
         Raises:
             JournalError: if there is one already, or another controller is at work.
-            ConfigError: if the study's base experiment is not valid.
+            ConfigError: if the base experiment of a block is not valid.
         """
-        study.base_config(0)  # an error comes before any file
+        for number in range(study.n_blocks or 1):
+            study.base_config(number)  # an error comes before any file
         folder.path.mkdir(parents=True, exist_ok=True)
         with journal_schema.opened(folder.journal, writer=True) as (connection, lock):
             if not journal_schema.is_empty(connection):
@@ -126,13 +127,19 @@ class Journal:
             return journal_read.read_config(connection, "SELECT document FROM config WHERE id = ?", config)
 
     def base(self, block: int) -> ExperimentConfig:
-        """The resolved experiment that a block started from, as it was then.
+        """The resolved experiment that a block starts from, as it was when the study started.
 
         Raises:
-            JournalError: if the study has not come to that block.
+            JournalError: if there is no such block.
         """
         with self._reading() as connection:
             return journal_read.read_config(connection, "SELECT base FROM block WHERE number = ?", block)
+
+    def diff(self, node_id: int) -> str | None:
+        """The patch of a node that changed code itself, as a unified diff; None for others."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT diff FROM patch WHERE node = ?", (node_id,)).fetchone()
+        return None if row is None else row[0]
 
     def verify(self) -> int:
         """Check the database, the chain of events, and that nodes and runs are what the events say.
@@ -296,20 +303,16 @@ class Journal:
             journal_write.add_event(connection, "phase", phase, {})
 
     def next_block(self) -> int:
-        """Begin the next block, with the experiment that it starts from.
+        """Begin the next block.
 
         Returns:
             Its number.
 
         Raises:
-            ConfigError: if the study has no further block.
+            JournalError: if the study has no further block.
         """
         with self._writing() as connection:
-            number = connection.execute("SELECT block FROM study").fetchone()[0] + 1
-            journal_write.insert_block(connection, self.study, number)
-            connection.execute("UPDATE study SET block = ?", (number,))
-            journal_write.add_event(connection, "block", f"block {number}", {})
-            return number
+            return journal_write.begin_block(connection, self.study)
 
     def principle(self, text: str) -> None:
         """Keep a statement for the memory; the same one is kept once."""

@@ -24,17 +24,26 @@ def add_event(connection: sqlite3.Connection, kind: str, subject: str, content: 
 
 
 def insert_study(connection: sqlite3.Connection, study: Study, code: str) -> None:
-    """The study, in its first block."""
-    insert_block(connection, study, 0)
-    row = (time.time(), canonical(study.to_dict()), code)
-    connection.execute("INSERT INTO study VALUES (1, ?, ?, ?, 'search', 0)", row)
+    """The study, and the experiments that its blocks start from: recipes may change later, the study does not."""
+    now = time.time()
+    for number in range(study.n_blocks or 1):
+        base = canonical(study.base_config(number).to_dict())
+        connection.execute("INSERT INTO block VALUES (?, ?, ?)", (number, base, now if number == 0 else None))
+    connection.execute("INSERT INTO study VALUES (1, ?, ?, ?, 'search', 0)", (now, canonical(study.to_dict()), code))
     add_event(connection, "study", study.name, {"definition": study.to_dict(), "code": code})
 
 
-def insert_block(connection: sqlite3.Connection, study: Study, number: int) -> None:
-    """A block, with the experiment that it starts from as it is now."""
-    base = canonical(study.base_config(number).to_dict())
-    connection.execute("INSERT INTO block VALUES (?, ?, ?)", (number, base, time.time()))
+def begin_block(connection: sqlite3.Connection, study: Study) -> int:
+    """The next block; returns its number."""
+    number = connection.execute("SELECT block FROM study").fetchone()[0] + 1
+    if study.n_blocks is None:  # blocks without end, all alike
+        connection.execute("INSERT INTO block SELECT ?, base, NULL FROM block WHERE number = 0", (number,))
+    elif number >= study.n_blocks:
+        raise JournalError(f"block {number}: got {study.n_blocks} blocks in the study, expected a block of it")
+    connection.execute("UPDATE block SET started = ? WHERE number = ?", (time.time(), number))
+    connection.execute("UPDATE study SET block = ?", (number,))
+    add_event(connection, "block", f"block {number}", {})
+    return number
 
 
 def insert_proposal(connection: sqlite3.Connection, proposer: str, content: Mapping[str, Any]) -> int:
