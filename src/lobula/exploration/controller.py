@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lobula.errors import EngineError, ProposalError, ProposerError
+from lobula.exploration import patches
 from lobula.exploration.engines.base import Engine, Job, JobState
 from lobula.exploration.engines.status import JobWatch
 from lobula.exploration.folder import StudyFolder
@@ -23,7 +24,9 @@ from lobula.exploration.panel import next_pair, with_pair
 from lobula.exploration.policies.base import NextBlock, NextPhase, Policy, Propose, RunAgain, Wait
 from lobula.exploration.proposals import parse_proposal
 from lobula.exploration.proposers.base import Proposer, Request
+from lobula.exploration.proposers.registry import ask
 from lobula.exploration.records import PENDING, NodeRecord, RunRecord, RunState, Snapshot
+from lobula.exploration.requests import answer_requests
 from lobula.exploration.run_job import RunJob
 from lobula.exploration.scorer import Scores
 
@@ -97,6 +100,7 @@ class Controller:
 
     def turn(self) -> None:
         """One round: what people and agents ask for, what ended, what to score, what to start."""
+        answer_requests(self.folder, self.journal, self.take, time.time())
         self._judge_proposals()
         self._start_nodes()
         self._follow_runs()
@@ -205,28 +209,27 @@ class Controller:
         elif isinstance(action, RunAgain):
             self._start(self.journal.add_run(action.node, action.pair))
         elif isinstance(action, Propose):
-            return self._propose(snapshot, action)
+            return self._propose(action)
         return not isinstance(action, Wait)
 
-    def _propose(self, snapshot: Snapshot, action: Propose) -> bool:
+    def _propose(self, action: Propose) -> bool:
         """Asks for a proposal; False if there is none to be had now."""
         proposer = self.parts.proposer
         if proposer is None:
             return False
-        request = Request(snapshot, action.parents, action.strategy, 1, self.folder.path)
-        try:
-            proposals = proposer.propose(request)
-        except ProposerError as error:
-            self.journal.event("agent", proposer.name, {"error": str(error)})
-            return False
-        for proposal in proposals:
+        snapshot = self.journal.snapshot(events=True)
+        answer = ask(proposer, Request(snapshot, action.parents, action.strategy, 1, self.folder.path))
+        for name, error in answer.failures:
+            logger.warning("%s: %s", name, error)
+            self.journal.event("agent", name, {"error": error})
+        for proposal in answer.proposals:
             content = proposal.model_dump(mode="json", exclude_unset=True) | {"kind": proposal.kind}
-            self.take(proposer.name, content)
-        return bool(proposals)
+            self.take(answer.proposer, content)
+        return bool(answer.proposals)
 
-    def take(self, proposer: str, content: Mapping[str, Any]) -> int:
+    def take(self, proposer: str, content: Mapping[str, Any], request: str | None = None) -> int:
         """Keeps a proposal and judges it at once; returns its number."""
-        number = self.journal.propose(proposer, content)
+        number = self.journal.propose(proposer, content, request)
         self._judge_proposals()
         self._start_nodes()
         return number

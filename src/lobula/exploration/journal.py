@@ -153,14 +153,25 @@ class Journal:
         with self._reading() as connection:
             return journal_read.check_history(connection)
 
-    def propose(self, proposer: str, content: Mapping[str, Any]) -> int:
+    def propose(self, proposer: str, content: Mapping[str, Any], request: str | None = None) -> int:
         """Keep what somebody proposed, whatever it is, until it is accepted or rejected.
+
+        Args:
+            proposer: who.
+            content: the proposal.
+            request: id of the request that it came by; the same request a second time is the same proposal.
 
         Returns:
             Id of the proposal.
         """
         with self._writing() as connection:
-            return journal_write.insert_proposal(connection, proposer, content)
+            known = None if request is None else journal_read.find_request(connection, request)
+            if known is not None:
+                return known
+            number = journal_write.insert_proposal(connection, proposer, content)
+            if request is not None:
+                journal_write.add_event(connection, "request", request, {"proposal": number})
+            return number
 
     def reject(self, proposal_id: int, reason: str) -> None:
         """Note that a proposal is not allowed, and why; it costs nothing. A second time is fine.

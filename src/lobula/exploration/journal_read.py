@@ -107,6 +107,13 @@ def read_proposal(connection: sqlite3.Connection, number: int) -> ProposalRecord
     return _proposal(_row(connection, f"{_PROPOSALS} WHERE p.id = ?", number, what=f"proposal {number}"))
 
 
+def find_request(connection: sqlite3.Connection, request: str) -> int | None:
+    """Number of the proposal that came by a request; None if there is none."""
+    query = "SELECT content FROM event WHERE kind = 'request' AND subject = ?"
+    row = connection.execute(query, (request,)).fetchone()
+    return None if row is None else int(json.loads(row["content"])["proposal"])
+
+
 def find_run(connection: sqlite3.Connection, config: str, pair: SeedPair) -> RunRecord | None:
     """The run of a config on the pair of that number, or None."""
     query = "SELECT id FROM run WHERE config = ? AND holdout = ? AND pair = ?"

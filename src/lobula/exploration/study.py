@@ -70,7 +70,6 @@ class Blocks(Section):
         n_iter: iterations of a block; None: the study is one block.
         path: the field that is fixed within a block and changes between blocks, or None.
         values: its value in the first block, in the second, and so on; after the last the study ends.
-        set: further overrides of every block, one tuple of SECTION.FIELD=VALUE per block, or none.
     """
 
     n_iter: int | None = Field(None, ge=2)
