@@ -27,6 +27,21 @@ class Request:
     folder: Path | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request, also where an agent failed on the way; see `registry.ask`.
+
+    Attributes:
+        proposer: who made the proposals.
+        proposals: up to as many as were wanted; empty if nobody could answer.
+        failures: (agent, one line) of every agent that could not answer, for the journal.
+    """
+
+    proposer: str
+    proposals: tuple[Proposal, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+
+
 class Proposer(Protocol):
     """Proposes. Holds no state that the snapshot does not give back, so that a killed controller loses nothing.
 

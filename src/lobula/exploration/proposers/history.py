@@ -99,7 +99,7 @@ class History:
         asked = any(record.content.get("strategy") == "baseline" for record in self._proposals)
         has_base = any(not node.values and node.code is None for node in self.nodes)
         if not has_base and not asked:  # once, even if it was refused
-            moves.append(Replicate(strategy="baseline", hypothesis="the base of the block"))
+            moves.append(baseline())
         before = [node for node in self.snapshot.nodes if node.block == self.snapshot.block - 1]
         if before:
             scored, _ = _observations(self.snapshot, before, self._on_axes)
@@ -161,6 +161,11 @@ class History:
         except ConfigError:
             return False
         return True
+
+
+def baseline() -> Replicate:
+    """The base of the block, unchanged."""
+    return Replicate(strategy="baseline", hypothesis="the base of the block")
 
 
 Make = Callable[[Mapping[str, Any]], Proposal | None]

@@ -37,8 +37,6 @@ class MutatorProposer:
             ProposerError: if every neighbour of the parent was tried.
         """
         history = History(request.snapshot)
-        if request.strategy == "baseline":
-            return [Replicate(strategy="baseline", hypothesis="the base of the block")]
         rng = generator(self._seed, request.snapshot)
         special = _special(request, history, rng)
         if special is not None:
