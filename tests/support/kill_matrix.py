@@ -14,11 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.toy_study import drive_toy, kill_at, toy_study
-
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.records import RunState
+from support.toy_study import drive_toy, kill_at, toy_study
 
 STUDY = toy_study(budget={"n_runs": 4, "run_seconds": 60.0}, seeds={"panel": 2, "holdout": 1})
 

@@ -5,6 +5,7 @@ circuits have more edges per neuron, because fewer of their neurons lie at the r
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def scale(sizes: Sizes) -> list[Row]:
         few = name == "ridge"
         timed = interleaved(by_extent, sizes.repeats if few else 3 * sizes.repeats, settle=0 if few else 1)
         seconds = [float(np.median(timed[extent])) for extent in EXTENTS]
-        facts = {"extents": EXTENTS, "edges": edges, "neurons": neurons, "seconds": seconds}
+        facts: dict[str, Any] = {"extents": EXTENTS, "edges": edges, "neurons": neurons, "seconds": seconds}
         facts |= {"log_log_slope": exponent(edges, seconds), "log_log_slope_neurons": exponent(neurons, seconds)}
         rows.append(Row(f"scale: {name}", seconds[EXTENTS.index(8)], facts=facts))
     return rows

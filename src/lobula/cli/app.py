@@ -10,6 +10,7 @@ from lobula.cli.check import check_command
 from lobula.cli.compare import compare
 from lobula.cli.data import data_app
 from lobula.cli.doctor import doctor
+from lobula.cli.explore import explore_app
 from lobula.cli.info import info_app
 from lobula.cli.options import with_options
 from lobula.cli.run import Seeds, run
@@ -32,6 +33,7 @@ for _stage in STAGES:
     app.command(_stage.name, help=_stage.help)(with_options(partial(_perform, _stage), _options))
 app.add_typer(data_app, name="data")
 app.add_typer(info_app, name="info")
+app.add_typer(explore_app, name="explore")
 app.command("check")(check_command)
 app.command("compare")(compare)
 app.command("bench")(bench)

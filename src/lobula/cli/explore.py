@@ -44,9 +44,13 @@ def plan(
     study: Definition,
     overrides: Set = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.1, help="Seconds of a run. Default: the plan of its recipe.")
+        float | None, typer.Option("--seconds", min=0.1, help="Seconds of a run. Default: its time limit.")
     ] = None,
-    sd: Annotated[float, typer.Option("--sd", min=0.0, help="Spread of the score over seeds.")] = 0.03,
+    sd: Annotated[float | None, typer.Option("--sd", min=0.0, help="Spread of the score over seeds.")] = None,
+    correlation: Annotated[
+        float | None, typer.Option("--correlation", min=0.0, max=0.999, help="Of two configs on the same seeds.")
+    ] = None,
+    effect: Annotated[float, typer.Option("--effect", min=1e-6, help="Difference that would matter.")] = 0.02,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -55,10 +59,10 @@ def plan(
     Example:  [bold]lobula explore plan fly-tiny --seconds 10 --sd 0.02[/bold]
     """
     with session(debug):
-        from lobula.exploration.plan import make_plan
+        from lobula.exploration.plan import plan_study
         from lobula.exploration.study_files import load_study
 
-        result = make_plan(load_study(study, overrides or ()), seconds, sd)
+        result = plan_study(load_study(study, overrides or ()), seconds, sd, correlation, effect)
         if as_json:
             typer.echo(json.dumps(result.to_dict(), indent=2))
         else:
@@ -166,9 +170,9 @@ def replay(folder: Folder, run_id: Annotated[int, typer.Argument(metavar="RUN", 
     Example:  [bold]lobula explore replay studies/fly-tiny 3[/bold]
     """
     with session(debug):
-        from lobula.exploration.manage import repeat_run
+        from lobula.exploration.manage import replay_run
 
-        rows, same = repeat_run(folder, run_id)
+        rows, same = replay_run(folder, run_id)
         terminal().print(plain_table(["score", "then", "now"], rows))
         typer.echo("the same" if same else "not the same")
         if not same:
@@ -196,7 +200,9 @@ def _to_phase(folder: Path, phase: str, debug: bool) -> None:
 
 
 @explore_app.command()
-def note(folder: Folder, text: str, node: Annotated[int | None, typer.Option("--node")] = None, debug: Debug = False) -> None:
+def note(
+    folder: Folder, text: str, node: Annotated[int | None, typer.Option("--node")] = None, debug: Debug = False
+) -> None:
     """Add an observation to a node, or a principle to the study's memory.
 
     Example:  [bold]lobula explore note studies/fly-tiny "larger batches are no use" --node 7[/bold]
@@ -223,7 +229,9 @@ def stop(folder: Folder, debug: Debug = False) -> None:
 def promote(
     folder: Folder,
     node: NodeId,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Recipe to write. Default: NAME-NODE.yaml.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Recipe to write. Default: NAME-NODE.yaml.")
+    ] = None,
     branch: Annotated[str | None, typer.Option("--branch", help="Branch for a node's code.")] = None,
     debug: Debug = False,
 ) -> None:

@@ -22,7 +22,7 @@ from lobula.exploration.identity import data_id
 from lobula.exploration.journal import Journal
 from lobula.exploration.panel import next_pair, with_pair
 from lobula.exploration.policies.base import NextBlock, NextPhase, Policy, Propose, RunAgain, Wait
-from lobula.exploration.proposals import parse_proposal
+from lobula.exploration.proposals import CodePatch, parse_proposal
 from lobula.exploration.proposers.base import Proposer, Request
 from lobula.exploration.proposers.registry import ask
 from lobula.exploration.records import PENDING, NodeRecord, RunRecord, RunState, Snapshot
@@ -260,6 +260,8 @@ class Controller:
         if node.diff is None:
             return node
         patch = parse_proposal(dict(content))
+        if not isinstance(patch, CodePatch):
+            raise ProposalError("code: got a diff with another proposal, expected a code patch")
         number = len(self.journal.snapshot().nodes) + 1
         return with_code(node, patches.gate(self.folder, self.study, number, patch, node.code))
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from lobula.config import ExperimentConfig, save_config
 from lobula.errors import ConfigError, MissingInputError
-from lobula.exploration.engines.base import Job
+from lobula.exploration.engines.base import Engine, Job
+from lobula.exploration.engines.status import JobWatch
 from lobula.exploration.engines.ticket import read_json, write_json
-from lobula.exploration.folder import StudyFolder
 from lobula.exploration.records import RunState
 from lobula.exploration.run_job import SLACK_S, RunJob, code_environment
 from lobula.exploration.stages import run_stage
@@ -52,11 +52,39 @@ def scoring_job(job: RunJob) -> Job:
     out.mkdir(parents=True, exist_ok=True)
     path = out / ".job.json"
     write_json(path, job.to_dict())
-    (out / RESULT).unlink(missing_ok=True)
+    if load_scores(job) is None:
+        (out / RESULT).unlink(missing_ok=True)
     command = (sys.executable, "-m", "lobula.exploration.scorer", str(path.resolve()))
     environment = code_environment(job.study.code)
     name, seconds = f"score-{job.run}-{job.attempt}", job.seconds + SLACK_S
     return Job(name, command, out, out / RESULT, seconds, job.threads, 0, job.memory_gb, environment)
+
+
+class Scorer:
+    """Scores runs by jobs of an engine, without waiting for them; asks again find the same job.
+
+    Args:
+        engine: where the scoring runs.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._watch = JobWatch(engine)
+
+    def __call__(self, job: RunJob) -> Scores | None:
+        """Scores of a run that ended well; None while that goes on.
+
+        Raises:
+            EngineError: if the engine refuses.
+        """
+        found = load_scores(job)
+        if found is not None:
+            return found
+        scoring = scoring_job(job)
+        status = self._watch.look(scoring, self._engine.submit(scoring), job.attempt)
+        if status.outcome is None or load_scores(job) is not None:
+            return load_scores(job)
+        return Scores(RunState.INFRA, f"score: {status.error or status.outcome.value}", {})
 
 
 def score_run(job: RunJob) -> Scores:
@@ -83,10 +111,10 @@ def score_run(job: RunJob) -> Scores:
     return scores
 
 
-def load_scores(study: StudyFolder, run: int) -> Scores | None:
-    """What `score_run` left; None if it has not ended."""
-    values = read_json(study.scores(run) / RESULT)
-    if values is None:
+def load_scores(job: RunJob) -> Scores | None:
+    """What `score_run` left of a job; None if it has not ended."""
+    values = read_json(job.study.scores(job.run) / RESULT)
+    if values is None or values["attempt"] != job.attempt:
         return None
     status, left_out = RunState(values["status"]), tuple(values["left_out"])
     return Scores(status, values["error"], values["metrics"], left_out)

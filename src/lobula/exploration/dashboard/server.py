@@ -53,7 +53,9 @@ class Dashboard:
         try:
             self._server = ThreadingHTTPServer((host, port), handler)
         except OSError as error:
-            raise EngineError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port") from error
+            raise EngineError(
+                f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port"
+            ) from error
         self._server.daemon_threads = True
         self._host, self.port = host, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="dashboard", daemon=True)
