@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from lobula.exploration.dashboard.data import page_data
+from lobula.exploration.dashboard.data import study_data
 from lobula.exploration.dashboard.page import static_page
 from lobula.exploration.dashboard.server import Dashboard
-from lobula.exploration.policies.ucb import ucb_rows
 from lobula.exploration.records import Snapshot
-from lobula.exploration.variance import posteriors, variance_rows
 from support.explored import make_snapshot, make_study
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -71,13 +69,9 @@ def look(browser: str, address: str, tmp_path: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def data_of(snapshot: Snapshot, inbox: str = "") -> dict[str, Any]:
-    return page_data(snapshot, variance_rows(snapshot), posteriors(snapshot), ucb_rows(snapshot), inbox)
-
-
 @pytest.fixture(scope="module")
 def data() -> dict[str, Any]:
-    return data_of(make_snapshot(40, n_live=3), "- wait for me\n")
+    return study_data(make_snapshot(40, n_live=3), "- wait for me\n")
 
 
 def probed(page: str) -> str:
@@ -122,7 +116,7 @@ def test_dark_readers_get_a_dark_page(browser: str, data: dict[str, Any], tmp_pa
 def test_a_study_that_begins_draws_without_errors(browser: str, tmp_path: Path, n_runs: int) -> None:
     snapshot = make_snapshot(1, n_live=1) if n_runs else Snapshot(make_study())
     page = tmp_path / "page.html"
-    text = probed(static_page(data_of(snapshot)))
+    text = probed(static_page(study_data(snapshot)))
     page.write_text(text.partition("const first =")[0] + "const first = null;" + text.partition('.row");')[2])
     result = result_of(look(browser, page.as_uri(), tmp_path, "--dump-dom"))
     assert result["wrong"] == ""

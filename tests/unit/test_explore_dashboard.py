@@ -14,19 +14,12 @@ from typing import Any
 import pytest
 
 from lobula.errors import EngineError, JournalError
-from lobula.exploration.dashboard.data import page_data
+from lobula.exploration.dashboard.data import study_data
 from lobula.exploration.dashboard.importance import ENOUGH_RUNS
 from lobula.exploration.dashboard.page import export_page, live_page, static_page
 from lobula.exploration.dashboard.server import Dashboard
-from lobula.exploration.policies.ucb import ucb_rows
 from lobula.exploration.records import EventRecord, NodeRecord, RunRecord, RunState, SeedPair, Snapshot
-from lobula.exploration.variance import posteriors, variance_rows
 from support.explored import make_snapshot, make_study
-
-
-def data_of(snapshot: Snapshot, inbox: str = "") -> dict[str, Any]:
-    """All of the page's data."""
-    return page_data(snapshot, variance_rows(snapshot), posteriors(snapshot), ucb_rows(snapshot), inbox)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def snapshot() -> Snapshot:
 
 @pytest.fixture(scope="module")
 def data(snapshot: Snapshot) -> dict[str, Any]:
-    return data_of(snapshot, "- be careful\n- [acknowledged 2026-01-01 00:00:00 UTC] hello\n")
+    return study_data(snapshot, "- be careful\n- [acknowledged 2026-01-01 00:00:00 UTC] hello\n")
 
 
 def test_the_data_are_json_and_hold_every_node_and_run(snapshot: Snapshot, data: dict[str, Any]) -> None:
@@ -48,7 +41,7 @@ def test_the_data_are_json_and_hold_every_node_and_run(snapshot: Snapshot, data:
     assert data["inbox"]["pending"] == ["be careful"]
     assert len(data["inbox"]["acknowledged"]) == 1
     assert data["proposals"]["agent: rejected"] == 1
-    assert data_of(snapshot) == data_of(snapshot)
+    assert study_data(snapshot) == study_data(snapshot)
 
 
 def test_a_node_says_why_it_was_tried_and_what_came_of_it(data: dict[str, Any]) -> None:
@@ -76,7 +69,7 @@ def test_lower_is_better_keeps_its_sign_everywhere() -> None:
     whole = make_snapshot(3, study=study)
     values = (0.3, 0.05, 0.2)
     runs = tuple(replace(run, metrics={"gnn.W.rmse": v}) for run, v in zip(whole.runs, values, strict=True))
-    found = data_of(replace(whole, runs=runs))
+    found = study_data(replace(whole, runs=runs))
     assert [node["score"] for node in found["nodes"]] == list(values)
     assert found["intervals"][0]["node"] == 2
     assert found["intervals"][0]["raw"] == 0.05
@@ -98,7 +91,7 @@ def planted(n: int) -> Snapshot:
 
 
 def test_importance_finds_the_field_that_matters() -> None:
-    found = data_of(planted(30))["importance"]
+    found = study_data(planted(30))["importance"]
     assert [row["path"] for row in found["rows"]] == ["training.lr", "model.hidden_dim"]
     assert found["rows"][0]["mean"] > 10 * abs(found["rows"][1]["mean"])
     assert found["explained"] > 0.5
@@ -106,17 +99,17 @@ def test_importance_finds_the_field_that_matters() -> None:
 
 
 def test_importance_says_when_it_cannot_tell() -> None:
-    few = data_of(planted(ENOUGH_RUNS - 1))["importance"]
+    few = study_data(planted(ENOUGH_RUNS - 1))["importance"]
     assert few["rows"] == []
     assert "Too little to tell: 15 scored runs" in few["note"]
     noise = planted(40)
     shuffled = [0.1 * ((7 * i * i) % 11) for i in range(40)]
     runs = tuple(replace(r, metrics={"gnn.W.r2": v}) for r, v in zip(noise.runs, shuffled, strict=True))
-    assert "read nothing into it" in data_of(replace(noise, runs=runs))["importance"]["note"]
+    assert "read nothing into it" in study_data(replace(noise, runs=runs))["importance"]["note"]
 
 
 def test_an_empty_study_has_a_page() -> None:
-    found = data_of(Snapshot(make_study()))
+    found = study_data(Snapshot(make_study()))
     assert found["nodes"] == found["pareto"] == found["dimensions"] == []
     assert "no field has been varied" in found["importance"]["note"]
     assert "made-up" in static_page(found)
@@ -126,7 +119,7 @@ def test_the_exported_page_is_one_file_that_nothing_breaks_out_of(snapshot: Snap
     evil = "</script><img src=x onerror=alert(1)>"
     nodes = (replace(snapshot.nodes[0], hypothesis=evil, note=evil), *snapshot.nodes[1:])
     events = (EventRecord(1, 0.0, "note", "node 1", {"text": evil}, "x"),)
-    path = export_page(data_of(replace(snapshot, nodes=nodes, events=events), evil), tmp_path / "new" / "page.html")
+    path = export_page(study_data(replace(snapshot, nodes=nodes, events=events), evil), tmp_path / "new" / "page.html")
     page = path.read_text()
     assert "<img src=x" not in page
     assert page.count("</script>") == 2

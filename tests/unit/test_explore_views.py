@@ -227,6 +227,7 @@ def test_the_same_snapshot_gives_the_same_bytes_and_writes_once(snapshot: Snapsh
     assert sorted(path.name for path in written) == [
         *("made-up_analysis.md", "made-up_memory.md", "reasoning.log", "ucb_scores.txt", "user_input.md"),
     ]
+    assert render(snapshot)["ucb_scores.txt"] == ucb_file(ucb_rows(snapshot)) != ""
     assert render(snapshot) == {name: (tmp_path / name).read_text() for name in render(snapshot)}
     folder.user_input.write_text("mine\n")
     assert write_views(snapshot, folder) == []

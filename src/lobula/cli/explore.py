@@ -165,7 +165,9 @@ def diff(folder: Folder, node: NodeId, debug: Debug = False) -> None:
 
 @explore_app.command()
 def replay(folder: Folder, run_id: Annotated[int, typer.Argument(metavar="RUN", min=1)], debug: Debug = False) -> None:
-    """Repeat a run, same code, settings and seeds, beside the study, and compare its scores; exit status 1 if they differ.
+    """Repeat a run, same code, settings and seeds, beside the study, and compare its scores.
+
+    Exit status 1 if they differ.
 
     Example:  [bold]lobula explore replay studies/fly-tiny 3[/bold]
     """

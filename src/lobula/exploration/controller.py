@@ -1,8 +1,8 @@
 """The loop: take in what ended, score it, judge, and give free slots something to do.
 
-The journal is the only state. Every turn brings the world in line with it, so a controller that was killed at any moment
-is simply started again: proposals without a verdict are judged, nodes without a run get one, accepted runs are submitted
-(an engine starts no job of one name twice), submitted ones are polled, finished ones scored.
+The journal is the only state. Every turn brings the world in line with it, so a controller that was killed at any
+moment is simply started again: proposals without a verdict are judged, nodes without a run get one, accepted runs are
+submitted (an engine starts no job of one name twice), submitted ones are polled, finished ones scored.
 """
 
 import logging
@@ -190,8 +190,8 @@ class Controller:
         last = [record for record in snapshot.proposals[-MAX_REFUSED:] if record.verdict == "rejected"]
         if not pending(snapshot) and len(last) == MAX_REFUSED:
             raise ProposerError(
-                f"{last[-1].proposer}: {MAX_REFUSED} proposals in a row were refused and nothing runs, expected one that "
-                f"fits the study; the last: {last[-1].reason}"
+                f"{last[-1].proposer}: {MAX_REFUSED} proposals in a row were refused and nothing runs, expected one "
+                f"that fits the study; the last: {last[-1].reason}"
             )
 
     def _step(self, snapshot: Snapshot) -> bool:

@@ -79,11 +79,14 @@ function robustLow(scores, data) {
 
 function bestLine(scored, chart, clamp, data) {
   const better = (a, b) => data.study.direction === "higher" ? a > b : a < b;
-  let best = null, path = "";
+  let best = null, path = "", block = null;
   for (const node of scored) {
-    if (best !== null && !better(node.score, best)) continue;
-    best = node.score;
-    path += path ? `H${chart.across(node.id)}V${clamp(best)}` : `M${chart.across(node.id)} ${clamp(best)}`;
+    const begins = node.block !== block; // another block is another experiment: its best begins anew
+    if (!begins && !better(node.score, best)) continue;
+    const x = chart.across(node.id);
+    if (begins && path) path += `H${x}`;
+    path += begins ? `M${x} ${clamp(node.score)}` : `H${x}V${clamp(node.score)}`;
+    [best, block] = [node.score, node.block];
   }
   return path + `H${chart.right}`;
 }

@@ -8,10 +8,10 @@ from lobula.config.space import Dimension
 from lobula.exploration.dashboard.importance import parameter_importance
 from lobula.exploration.judge import classify, value_of, values_of
 from lobula.exploration.plain import plain
-from lobula.exploration.policies.ucb import UcbRow
+from lobula.exploration.policies.ucb import UcbRow, ucb_rows
 from lobula.exploration.records import FAILED, PENDING, NodeRecord, RunRecord, Snapshot
 from lobula.exploration.statistics import paired
-from lobula.exploration.variance import Posterior, VarianceRow
+from lobula.exploration.variance import Posterior, VarianceRow, posteriors, variance_rows
 from lobula.exploration.views.user_input import acknowledged, pending
 from lobula.exploration.views.words import metric_label, number, one_line, short_names, shown_metrics
 
@@ -19,26 +19,36 @@ MOST_EVENTS = 60
 PHASES = ("search", "race", "certify", "done")
 
 
+def study_data(snapshot: Snapshot, inbox: str = "") -> dict[str, Any]:
+    """`page_data` with the study's own statistics.
+
+    Args:
+        snapshot: what the study knows, with its events.
+        inbox: text of user_input.md.
+    """
+    return page_data(snapshot, variance_rows(snapshot), posteriors(snapshot), ucb_rows(snapshot), inbox)
+
+
 def page_data(
     snapshot: Snapshot,
-    variance_rows: Sequence[VarianceRow] = (),
+    variance: Sequence[VarianceRow] = (),
     intervals: Mapping[str, Posterior] | None = None,
-    ucb_rows: Sequence[UcbRow] = (),
+    ucb: Sequence[UcbRow] = (),
     inbox: str = "",
 ) -> dict[str, Any]:
     """What the page shows of a study.
 
     Args:
         snapshot: what the study knows, with its events.
-        variance_rows: of `variance.variance_rows`.
-        intervals: what is believed of every config, of `variance.posteriors`.
-        ucb_rows: of `policies.ucb.ucb_rows`.
+        variance: the variance table.
+        intervals: what is believed of every config.
+        ucb: the tree search's scores.
         inbox: text of user_input.md.
     """
     study, sign = snapshot.study, _sign(snapshot)
     dimensions = _shown_dimensions(snapshot)
     scores = {run.id: sign * v for run in snapshot.runs if (v := value_of(study.objective, run)) is not None}
-    verdicts = {row.config: row for row in variance_rows}
+    verdicts = {row.config: row for row in variance}
     believed = _intervals(snapshot, intervals or {}, verdicts)
     values: dict[str, Any] = {
         "study": _study(snapshot),
@@ -46,8 +56,8 @@ def page_data(
         "nodes": [_node(snapshot, node, dimensions, verdicts) for node in snapshot.nodes],
         "runs": [_run(snapshot, run, scores) for run in snapshot.runs],
         "intervals": believed,
-        "variance": [_variance(snapshot, row) for row in variance_rows],
-        "ucb": [vars(row) | {"value": sign * row.value} for row in ucb_rows],
+        "variance": [_variance(snapshot, row) for row in variance],
+        "ucb": [vars(row) | {"value": sign * row.value} for row in ucb],
         "dimensions": [_dimension(dimension, dimensions) for dimension in dimensions],
         "importance": parameter_importance(snapshot, dimensions, scores),
         "pareto": _pareto(snapshot, scores),
@@ -56,7 +66,8 @@ def page_data(
         "events": [_event(event) for event in snapshot.events[-MOST_EVENTS:]],
         "inbox": {"pending": pending(inbox), "acknowledged": acknowledged(inbox)},
     }
-    return plain(_finite(values))  # type: ignore[no-any-return]
+    found: dict[str, Any] = plain(_finite(values))
+    return found
 
 
 def _study(snapshot: Snapshot) -> dict[str, Any]:
@@ -204,7 +215,8 @@ def _dimension(dimension: Dimension, shown: Sequence[Dimension]) -> dict[str, An
 
 def _pareto(snapshot: Snapshot, scores: Mapping[int, float]) -> list[dict[str, Any]]:
     """Mean score and mean time of every config, and whether no other is both better and faster."""
-    sign, rows = _sign(snapshot), []
+    sign = _sign(snapshot)
+    rows: list[dict[str, Any]] = []
     for config in dict.fromkeys(run.config for run in snapshot.runs):
         runs = [run for run in snapshot.runs_of(config) if run.id in scores and run.seconds is not None]
         if runs:

@@ -6,8 +6,10 @@ const PARTS = [drawSummary, drawProgress, drawOutline, drawWhy, drawIntervals, d
 
 function draw(data) {
   state.data = data;
-  if (!data.nodes.some((node) => node.id === state.chosen)) state.chosen = data.intervals[0]?.node ?? data.nodes[0]?.id ?? null;
+  const isNew = !data.nodes.some((node) => node.id === state.chosen);
+  if (isNew) state.chosen = data.intervals[0]?.node ?? data.nodes[0]?.id ?? null;
   keepFocus(() => PARTS.forEach((part) => part(data)));
+  if (isNew) reveal();
 }
 
 // Drawing anew must not throw somebody who uses the keyboard off the page.
@@ -21,12 +23,16 @@ function keepFocus(redraw) {
 function choose(node, jump = false) {
   state.chosen = node;
   keepFocus(() => [drawProgress, drawOutline, drawWhy, drawIntervals, drawPareto, drawParameter].forEach((part) => part(state.data)));
-  const row = byId("outline").querySelector('[aria-selected="true"]');
-  if (row) {
-    const box = byId("outline"), y = row.offsetTop;
-    if (y < box.scrollTop || y > box.scrollTop + box.clientHeight - 40) box.scrollTop = y - box.clientHeight / 2;
-  }
+  reveal();
   if (jump) byId("tree").scrollIntoView();
+}
+
+// Scrolls the outline, not the page, to the chosen row.
+function reveal() {
+  const box = byId("outline"), row = box.querySelector('[aria-selected="true"]');
+  if (!row) return;
+  const y = row.offsetTop;
+  if (y < box.scrollTop || y > box.scrollTop + box.clientHeight - 40) box.scrollTop = y - box.clientHeight / 2;
 }
 
 function say(kind, text) {

@@ -1,4 +1,4 @@
-"""The page as one file of HTML: styles, scripts and, if exported, the data are inside; nothing is fetched from elsewhere."""
+"""The page as one file of HTML: styles, scripts and, if exported, the data are inside."""
 
 import json
 from collections.abc import Mapping

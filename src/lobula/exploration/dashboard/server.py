@@ -28,8 +28,8 @@ class Dashboard:
     """Serves the page of a study from a thread until it is closed. A context manager.
 
     GET / is the page, GET /data.json what it shows (with an ETag), POST /inbox takes {"kind": "note" or "stop", "text":
-    ...}. Requests that name another host, or come from another page, are refused, so that no web page that is open in the
-    same browser can read a study or steer it.
+    ...}. Requests that name another host, or come from another page, are refused, so that no web page that is open in
+    the same browser can read a study or steer it.
 
     Args:
         data: gives what `page_data` gives; called from the server's threads, one at a time and at most once a second.
@@ -53,9 +53,7 @@ class Dashboard:
         try:
             self._server = ThreadingHTTPServer((host, port), handler)
         except OSError as error:
-            raise EngineError(
-                f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port"
-            ) from error
+            raise EngineError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another port") from error
         self._server.daemon_threads = True
         self._host, self.port = host, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, name="dashboard", daemon=True)

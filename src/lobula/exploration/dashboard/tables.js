@@ -56,8 +56,8 @@ function drawUcb(data) {
     element("th", { scope: "row" }, toNode(row.node, `Node ${row.node}`)),
     ...[score(row.ucb), row.parent ?? "root", row.visits, score(row.value), ...(row.second === null ? [] : [score(row.second)])]
       .map((text) => element("td", {}, String(text)))));
-  const second = data.ucb.some((row) => row.second !== null) ? [data.study.second ?? "second"] : [];
-  put("ucb", table(["Node", "UCB", "Parent", "Visits", data.study.label, ...second], rows));
+  const second = data.ucb.some((row) => row.second !== null) ? ["Second"] : [];
+  put("ucb", table(["Node", "UCB", "Parent", "Visits", "Score", ...second], rows));
 }
 
 // ---- runs ----
