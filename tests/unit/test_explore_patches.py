@@ -42,12 +42,6 @@ REAL = [
     (f"{TRAINING}/optimiser.py", "torch.optim.Adam(groups, fused=True)", "torch.optim.AdamW(groups)", "OPTIMIZER"),
     (f"{TRAINING}/penalties.py", "share * (1.0 - share)", "torch.sqrt(share * (1.0 - share))", "REGULARISERS"),
     (f"{TRAINING}/penalties.py", "c * (1.0 - math.exp", "2.0 * c * (1.0 - math.exp", "REGULARISER SCHEDULE"),
-    (
-        RUN,
-        "        total = total_loss(loss, penalties)\n",
-        "        total = total_loss(2.0 * loss, penalties)\n",
-        "LOSS",
-    ),
     (RUN, "total_loss(loss, penalties)", "total_loss(2.0 * loss, penalties)", "LOSS"),
     (RUN, "length = phase.schedule", "length = (0, self.total)", "OPTIMIZER SETUP"),
 ]
