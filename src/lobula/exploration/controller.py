@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 MAX_REFUSED = 20
 """Proposals refused in a row before a free slot waits for a run to end."""
+MAX_FAILURES = 3
+"""Times in a row that a proposer has none, before a study in which nothing runs ends with an error."""
 BASELINE = {"kind": "baseline"}
 """Content of the proposal that makes the first node of a block: its base, unchanged."""
 RESULT_FACTS = ("wall_s", "trajectory")
@@ -76,6 +78,7 @@ class Controller:
         self.study = journal.study
         self.gate = Gate(self.study, journal.code, journal.base)
         self.watch = JobWatch(parts.engine)
+        self._failures, self._error = 0, "got no reason"
 
     def run(self, wait: Callable[[float], None] = time.sleep) -> Snapshot:
         """Turns until the study is done and nothing runs any more.
@@ -186,12 +189,22 @@ class Controller:
                 return
             if not self._step(snapshot):
                 break
+        self._check_supply()
+
+    def _check_supply(self) -> None:
         snapshot = self.journal.snapshot()
-        last = [record for record in snapshot.proposals[-MAX_REFUSED:] if record.verdict == "rejected"]
-        if not pending(snapshot) and len(last) == MAX_REFUSED:
+        refused = [record for record in snapshot.proposals[-MAX_REFUSED:] if record.verdict == "rejected"]
+        if pending(snapshot) or snapshot.phase != "search":
+            return
+        next_step = f"lobula explore race {self.folder.path} ends the search, resume goes on"
+        if len(refused) == MAX_REFUSED:
             raise ProposerError(
-                f"{last[-1].proposer}: {MAX_REFUSED} proposals in a row were refused and nothing runs, expected one "
-                f"that fits the study; the last: {last[-1].reason}"
+                f"{refused[-1].proposer}: {MAX_REFUSED} proposals in a row were refused and nothing runs, expected one "
+                f"that fits the study; the last: {refused[-1].reason}; {next_step}"
+            )
+        if self._failures >= MAX_FAILURES:
+            raise ProposerError(
+                f"no proposal {MAX_FAILURES} times in a row and nothing runs: {self._error}; {next_step}"
             )
 
     def _step(self, snapshot: Snapshot) -> bool:
@@ -219,8 +232,10 @@ class Controller:
             return False
         snapshot = self.journal.snapshot(events=True)
         answer = ask(proposer, Request(snapshot, action.parents, action.strategy, 1, self.folder.path))
+        self._failures = 0 if answer.proposals else self._failures + 1
         for name, error in answer.failures:
-            logger.warning("%s: %s", name, error)
+            self._error = f"{name}: {error}"
+            logger.warning("%s", self._error)
             self.journal.event("agent", name, {"error": error})
         for proposal in answer.proposals:
             content = proposal.model_dump(mode="json", exclude_unset=True) | {"kind": proposal.kind}

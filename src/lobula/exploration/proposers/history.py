@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lobula.errors import ConfigError, ProposerError
+from lobula.errors import ConfigError, ProposalError, ProposerError
 from lobula.exploration.judge import value_of
-from lobula.exploration.proposals import Change, ConfigMutation, Proposal, Replicate, Strategy
+from lobula.exploration.proposals import Change, ConfigMutation, Proposal, Replicate, Strategy, parse_proposal
 from lobula.exploration.proposers.axes import Axis, axes_of
 from lobula.exploration.records import FAILED, PENDING, NodeRecord, ProposalRecord, Snapshot
 
@@ -140,16 +140,17 @@ class History:
         return {axis.path: values[axis.path] for axis in self.axes}
 
     def _of(self, record: ProposalRecord) -> tuple[dict[str, Any], str | None] | None:
-        """Whole values of a proposed mutation, and its code."""
-        content, known = record.content, {node.id: node for node in self.nodes}
-        parents, changes = content.get("parents") or (), content.get("changes")
-        if content.get("kind") != "config" or not changes or (parents and parents[0] not in known):
+        """Whole values of a proposed mutation, and its code; None for what is no mutation of a known node."""
+        try:
+            proposal = parse_proposal(dict(record.content))
+        except ProposalError:  # anybody may have proposed anything
             return None
-        parent = known[parents[0]] if parents else None
-        return {
-            **self.values(parent),
-            **{change["path"]: change.get("new") for change in changes},
-        }, parent.code if parent else None
+        known = {node.id: node for node in self.nodes}
+        if not isinstance(proposal, ConfigMutation) or any(parent not in known for parent in proposal.parents):
+            return None
+        parent = known[proposal.parents[0]] if proposal.parents else None
+        changed = {change.path: change.new for change in proposal.changes}
+        return {**self.values(parent), **changed}, parent.code if parent else None
 
     def _key(self, values: Mapping[str, Any], code: str | None) -> str:
         other = {path: _plain(value) for path, value in values.items() if value != self.base.get(path)}
