@@ -135,12 +135,11 @@ class ClusterEngine:
 
     def cluster_name(self, name: str) -> str:
         """Name of a job among all jobs of the cluster."""
-        study = self.folder.resolve().parent
-        return f"{study.name}-{hashlib.sha256(str(study).encode()).hexdigest()[:6]}-{name}"
+        return f"{study_tag(self.folder)}-{name}"
 
     def script(self, ticket: Ticket, job: Job) -> str:
         """What the scheduler runs: the supervisor, which takes the place of the shell."""
-        source = job.environment.get("PYTHONPATH", str(_OWN_SOURCE))
+        source = source_for(job)
         command = [sys.executable, "-P", "-m", SUPERVISOR, str(ticket.folder.resolve())]
         return f"#!/bin/bash\nexport PYTHONPATH={shlex.quote(source)}\nexec {shlex.join(command)}\n"
 
@@ -161,6 +160,17 @@ class ClusterEngine:
             if (ticket.read("handle") or {}).get("number") == number:
                 return ticket, number
         return None, number
+
+
+def study_tag(tickets: Path) -> str:
+    """Tells a study from all others on a cluster, by the folder of its tickets."""
+    study = tickets.resolve().parent
+    return f"{study.name}-{hashlib.sha256(str(study).encode()).hexdigest()[:6]}"
+
+
+def source_for(job: Job) -> str:
+    """PYTHONPATH of a job's supervisor: the code that the job runs with, if it says, else this code."""
+    return job.environment.get("PYTHONPATH", str(_OWN_SOURCE))
 
 
 def minutes(job: Job) -> int:

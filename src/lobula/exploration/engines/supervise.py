@@ -1,8 +1,8 @@
 """The supervisor of a job: runs its command, enforces the time limit, and lets nothing that the job started survive it.
 
-`python -m lobula.exploration.engines.supervise TICKET [--detach]`. It is a process of its own, so that limits hold
-while the controller is dead. It is light: the standard library, no numbers. A job has one supervisor, ever: a second
-one finds the ticket claimed and ends at once.
+`python -m lobula.exploration.engines.supervise TICKET [--detach] [--with PID:START]`. It is a process of its own, so
+that limits hold while the controller is dead. It is light: the standard library, no numbers. A job has one supervisor,
+ever: a second one finds the ticket claimed and ends at once.
 """
 
 import os
@@ -21,16 +21,22 @@ from lobula.exploration.engines.ticket import Ticket
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WATCHED = (*_ENDING, signal.SIGCHLD)
 _LEASE_EVERY = 0.5  # seconds between looks for a free GPU
+_HOLDER_EVERY = 1.0  # seconds between looks for the holder
 NOT_STARTED = 127
+Holder = tuple[int, int]
 _NUMBERS = ("SLURM_JOB_ID", "LSB_JOBID")
 """Variables in which schedulers tell a job its number."""
 
 
 def main(words: list[str]) -> int:
-    """Supervises the job of a ticket; with `--detach` in a process that outlives the caller."""
-    ticket = Ticket(Path(words[0]))
+    """Supervises the job of a ticket; with `--detach` in a process that outlives the caller, with `--with` only as long
+    as some process lives."""
+    ticket, holder = Ticket(Path(words[0])), None
+    if "--with" in words:
+        pid, start = words[words.index("--with") + 1].split(":")
+        holder = int(pid), int(start)
     if "--detach" not in words:
-        return supervise(ticket)
+        return supervise(ticket, holder)
     read, write = os.pipe()
     if os.fork():
         os.close(write)
@@ -38,15 +44,16 @@ def main(words: list[str]) -> int:
         return 0
     os.close(read)
     os.setsid()
-    supervise(ticket, claimed=write)
+    supervise(ticket, holder, claimed=write)
     os._exit(0)
 
 
-def supervise(ticket: Ticket, claimed: int | None = None) -> int:
+def supervise(ticket: Ticket, holder: Holder | None = None, claimed: int | None = None) -> int:
     """Runs the job of a ticket to its end; does nothing if it has or had a supervisor.
 
     Args:
         ticket: the job.
+        holder: number and start time of a process whose end is the job's end, too.
         claimed: pipe that is closed once the ticket is claimed.
 
     Returns:
@@ -54,14 +61,14 @@ def supervise(ticket: Ticket, claimed: int | None = None) -> int:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)  # they are waited for instead
     spec, facts = ticket.read("spec"), who_am_i()
-    mine = spec is not None and ticket.claim(facts)
+    mine = spec is not None and ticket.read("exit") is None and ticket.claim(facts)
     if claimed is not None:
         os.close(claimed)
     if spec is None or not mine:
         return 0
     processes.become_subreaper()
     began = time.time()
-    status, note = _leased(ticket, spec)
+    status, note = _leased(ticket, spec, holder)
     ticket.note("exit", {"status": status, "note": note, "began": began, "ended": time.time()})
     return status
 
@@ -74,19 +81,21 @@ def who_am_i() -> dict[str, Any]:
     return facts | {"host": socket.gethostname(), "number": number}
 
 
-def _leased(ticket: Ticket, spec: dict[str, Any]) -> tuple[int, str | None]:
+def _leased(ticket: Ticket, spec: dict[str, Any], holder: Holder | None) -> tuple[int, str | None]:
     devices, environment = spec["devices"], os.environ | spec["environment"] | {processes.MARK: ticket.mark}
     if devices is None:
-        return _run(ticket, spec, environment)
+        return _run(ticket, spec, environment, holder)
     if not spec["needs_gpu"] or not devices:
-        return _run(ticket, spec, environment | {"CUDA_VISIBLE_DEVICES": ""})
+        return _run(ticket, spec, environment | {"CUDA_VISIBLE_DEVICES": ""}, holder)
     while (held := lease(devices)) is None:
         if signal.sigtimedwait(_ENDING, _LEASE_EVERY) is not None:
             return -signal.SIGTERM, "killed"
-    return _run(ticket, spec, environment | {"CUDA_VISIBLE_DEVICES": held[0]})
+    return _run(ticket, spec, environment | {"CUDA_VISIBLE_DEVICES": held[0]}, holder)
 
 
-def _run(ticket: Ticket, spec: dict[str, Any], environment: dict[str, str]) -> tuple[int, str | None]:
+def _run(
+    ticket: Ticket, spec: dict[str, Any], environment: dict[str, str], holder: Holder | None
+) -> tuple[int, str | None]:
     """Runs the command; its exit status and why it ended, if it did not end by itself."""
     folder, before = Path(spec["folder"]), processes.oom_kills()
     with (folder / "stdout").open("ab") as out, (folder / "stderr").open("ab") as err:
@@ -96,7 +105,7 @@ def _run(ticket: Ticket, spec: dict[str, Any], environment: dict[str, str]) -> t
             err.write(f"{spec['command'][0]}: {error.strerror}\n".encode())
             return NOT_STARTED, None
     ticket.note("running", {"pid": child.pid, "device": environment.get("CUDA_VISIBLE_DEVICES"), "time": time.time()})
-    status, note = _watch(child.pid, time.monotonic() + spec["seconds"])
+    status, note = _watch(child.pid, time.monotonic() + spec["seconds"], holder)
     if status is None:
         status = _terminate(child.pid, spec["grace"])
     processes.kill_all(lambda: processes.descendants(os.getpid()) | processes.marked(ticket.mark))
@@ -129,7 +138,7 @@ def _start(
     )
 
 
-def _watch(pid: int, deadline: float) -> tuple[int | None, str | None]:
+def _watch(pid: int, deadline: float, holder: Holder | None) -> tuple[int | None, str | None]:
     """Waits for the end of the command, of its time, or for a signal: its exit status, or why it has to end."""
     while True:
         status = _reap(pid)
@@ -138,8 +147,9 @@ def _watch(pid: int, deadline: float) -> tuple[int | None, str | None]:
         left = deadline - time.monotonic()
         if left <= 0:
             return None, "timeout"
-        caught = signal.sigtimedwait(_WATCHED, left)
-        if caught is not None and caught.si_signo in _ENDING:
+        caught = signal.sigtimedwait(_WATCHED, left if holder is None else min(left, _HOLDER_EVERY))
+        left_alone = holder is not None and not processes.is_alive(*holder)
+        if left_alone or (caught is not None and caught.si_signo in _ENDING):
             return _reap(pid), "killed"
 
 
