@@ -84,6 +84,16 @@ class Story:
         pairs = holdout(self.study.seeds) if of_holdout else panel(self.study.seeds)
         return self._add(node, pairs[len(had) if pair is None else pair], score, state, second, seconds)
 
+    def scores_of(self, node: int) -> list[float]:
+        """Scores of a node's config, in the order of its runs."""
+        config = self.nodes[node - 1].config
+        return [run.metrics[METRIC] for run in self.runs if run.config == config and METRIC in run.metrics]
+
+    def settle(self, run: int, score: float | None = None, state: RunState = RunState.SCORED) -> None:
+        """Another end for a run: a score, or another state without one."""
+        metrics = {} if score is None else {METRIC: score}
+        self.runs[run - 1] = replace(self.runs[run - 1], state=state, metrics=metrics)
+
     def stop(self) -> None:
         """An accepted proposal to stop."""
         content = {"kind": "stop", "reason": "enough"}

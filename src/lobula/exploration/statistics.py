@@ -162,9 +162,8 @@ def runs_needed(effect: float, sd: float = REFERENCE_SD, correlation: float = 0.
         ConfigError: if effect or sd is not positive, or the correlation not in [0, 1).
     """
     if effect <= 0 or sd < 0 or not 0 <= correlation < 1:
-        raise ValueError(
-            f"runs_needed: got effect {effect}, sd {sd}, correlation {correlation}, expected > 0, >= 0, [0, 1)"
-        )
+        got = f"effect {effect}, sd {sd}, correlation {correlation}"
+        raise ConfigError(f"runs_needed: got {got}, expected > 0, >= 0 and within [0, 1)")
     z = float(ndtri(1 - LEVEL / 2) + ndtri(power))
     return max(1, math.ceil(2 * (1 - correlation) * (z * sd / effect) ** 2))
 

@@ -136,21 +136,26 @@ def variance_rows(snapshot: Snapshot, max_failure: float = 0.1) -> list[Variance
 
 
 def posteriors(snapshot: Snapshot, configs: Sequence[str] | None = None) -> dict[str, Posterior]:
-    r"""What is believed of configs: a normal model with common noise, in closed form.
+    r"""What is believed of configs: a normal model with common noise, in closed form (empirical Bayes).
 
     .. math::
         y_{ij} \sim N(\theta_i, s^2), \quad \theta_i \sim N(\mu, t^2), \quad
-        E[\theta_i] = \frac{t^2 \bar y_i + (s^2 / n_i) \mu}{t^2 + s^2 / n_i}
+        E[\theta_i] = \mu + (1 - B_i) (\bar y_i - \mu), \quad
+        B_i = \frac{k - 3}{k - 1} \frac{s^2 / n_i}{s^2 / n_i + t^2}
 
-    s is the noise floor, t the spread of the configs' means beyond what noise explains. Failures are apart: a rate
-    for each config, drawn towards the pooled one.
+    s is the noise floor, t the spread of the means of the k configs beyond what noise explains. The factor and the
+    variance allow for t being estimated; with three configs or fewer nothing is shrunk. Failures are apart: a rate for
+    each config, drawn towards the pooled one.
 
     Args:
         snapshot: what the study knows.
         configs: ids; None: all.
 
     Returns:
-        By config, those with an observation only.
+        By config, those with a scored run only.
+
+    Reference:
+        Morris (1983), J. Am. Stat. Assoc. 78:47.
     """
     configs = list(dict.fromkeys(configs if configs is not None else [node.config for node in snapshot.nodes]))
     table = {config: list(found.values()) for config, found in _values(snapshot, configs).items()}
@@ -165,12 +170,15 @@ def posteriors(snapshot: Snapshot, configs: Sequence[str] | None = None) -> dict
     found = {}
     for config, values in scored.items():
         own = noise / len(values)
-        share = between / (between + own) if between + own > 0 else 1.0
-        mean, sd = centre + share * (means[config] - centre), math.sqrt(share * own)
+        k = len(scored)
+        shrink = (k - 3) / (k - 1) * own / (own + between) if k > 3 and own > 0 else 0.0
+        off = means[config] - centre
+        mean = centre + (1.0 - shrink) * off
+        variance = own * (1.0 - shrink * (k - 1) / k) + (2.0 / (k - 3) * (shrink * off) ** 2 if k > 3 else 0.0)
         n_failed = _counts(snapshot, config)[1]
         rate = (n_failed + _STRENGTH * pooled) / (n_failed + len(values) + _STRENGTH)
         value = _goal(snapshot, low, mean, math.sqrt(noise), rate)
-        half = 1.96 * sd
+        half = 1.96 * math.sqrt(variance)
         found[config] = Posterior(len(values), n_failed, means[config], mean, mean - half, mean + half, rate, value)
     return found
 
@@ -193,7 +201,7 @@ def _variances(
     if floor is None:
         return (1.0 - UNKNOWN_RELIABILITY) * total, UNKNOWN_RELIABILITY * total
     of_means = float(np.mean([floor**2 / len(values) for values in scored.values()]))
-    return floor**2, max(0.0, total - of_means)
+    return floor**2, max(total - of_means, total / max(1, len(means) - 1))  # at 0 a run would count like a hundred
 
 
 def _values(snapshot: Snapshot, configs: Sequence[str] | set[str]) -> dict[str, dict[int, float]]:
