@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,19 @@ def test_a_study_that_begins_draws_without_errors(browser: str, tmp_path: Path, 
     result = result_of(look(browser, page.as_uri(), tmp_path, "--dump-dom"))
     assert result["wrong"] == ""
     assert (result["rows"], result["runs"]) == (n_runs, n_runs)
+
+
+def test_blocks_have_a_title_and_trees_of_their_own(browser: str, tmp_path: Path) -> None:
+    study = make_study(blocks={"n_iter": 6, "path": "training.time_step", "values": [1, 4]})
+    whole = make_snapshot(12, study=study)
+    nodes = tuple(replace(node, block=int(node.id > 6)) for node in whole.nodes)  # parents stay in the first block
+    page = tmp_path / "page.html"
+    page.write_text(static_page(study_data(replace(whole, nodes=nodes, block=1))))
+    dom = look(browser, page.as_uri(), tmp_path, "--dump-dom")
+    first, _, second = dom.partition("Block 2: training.time_step = 4")
+    assert "Block 1: training.time_step = 1" in first
+    found = [sorted(int(n) for n in re.findall(r'data-key="row-(\d+)"', part)) for part in (first, second)]
+    assert found == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
 
 
 @pytest.fixture

@@ -264,6 +264,15 @@ def test_a_metric_that_is_better_lower_keeps_its_sign() -> None:
         replace(run, metrics={"gnn.W.rmse": value}) for run, value in zip(whole.runs, (0.3, 0.05), strict=True)
     ]
     text = analysis(replace(whole, runs=tuple(runs)))
-    assert "gnn.W.rmse 0.05 against 0.3" in text
+    assert "gnn.W.rmse 0.05 against 0.3 of parent 1 on the same seeds (-0.2500); could be luck" in text
     assert "## Iter 2: converged" in text
     assert "Node 2, 0.05 (n=1)" in memory(replace(whole, runs=tuple(runs)))
+
+
+def test_a_run_on_seeds_that_its_parent_lacks_is_compared_with_the_mean() -> None:
+    whole = make_snapshot(2)
+    scores = ({"gnn.W.r2": 0.5}, {"gnn.W.r2": 0.9})
+    runs = [replace(run, metrics=found) for run, found in zip(whole.runs, scores, strict=True)]
+    runs[1] = replace(runs[1], pair=SeedPair(3, 3, 3))
+    text = analysis(replace(whole, runs=tuple(runs)))
+    assert "connectivity_R2 0.9 against 0.5 of parent 1 on other seeds (+0.4000); could be luck" in text

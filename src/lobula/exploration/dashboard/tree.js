@@ -21,11 +21,12 @@ function drawOutline(data) {
   outline.scrollTop = top;
 }
 
-// Nodes in the order of a walk through the tree, with a title before every block if there are several.
+// Nodes in the order of a walk through the tree, with a title before every block if there are several. A node whose
+// parent is of another block is a root of its own.
 function walk(data) {
-  const below = new Map(), known = new Set(data.nodes.map((node) => node.id)), rows = [];
+  const below = new Map(), blockOf = new Map(data.nodes.map((node) => [node.id, node.block])), rows = [];
   for (const node of data.nodes) {
-    const key = known.has(node.parent) ? node.parent : `root ${node.block}`;
+    const key = blockOf.get(node.parent) === node.block ? node.parent : `root ${node.block}`;
     below.set(key, [...(below.get(key) ?? []), node]);
   }
   const visit = (key, depth) => (below.get(key) ?? []).forEach((node) => {

@@ -165,15 +165,25 @@ def _observation(snapshot: Snapshot, until: Sequence[RunRecord]) -> str:
     value = run.metrics[snapshot.study.objective.metric]
     if node.parent is None:
         return f"{label} {rounded(value)} at the root of the block{said}"
-    before = pool(snapshot, until[:-1], snapshot.node(node.parent).config)
+    return f"{label} {rounded(value)}{_against_parent(snapshot, until, node.parent)}{said}"
+
+
+def _against_parent(snapshot: Snapshot, until: Sequence[RunRecord], parent: int) -> str:
+    """The last of some runs against its parent's run on the same seeds, or else against the mean of its runs."""
+    run, metric = until[-1], snapshot.study.objective.metric
+    before = pool(snapshot, until[:-1], snapshot.node(parent).config)
     if before.mean is None:
-        return f"{label} {rounded(value)}; nothing scored of parent {node.parent} yet{said}"
-    spread = f", sd {rounded(before.sd, 2)}" if before.sd is not None else ""
-    luck = "" if before.sd is not None and abs(value - before.mean) > 2.0 * before.sd else "; could be luck of the seed"
-    return (
-        f"{label} {rounded(value)} against {rounded(before.mean)} of parent {node.parent} ({value - before.mean:+.4f}; "
-        f"{len(before.values)} run{'s' * (len(before.values) > 1)}{spread}){luck}{said}"
-    )
+        return f"; nothing scored of parent {parent} yet"
+    same = [
+        other.metrics[metric]
+        for other in until[:-1]
+        if (other.config, other.pair) == (before.config, run.pair) and metric in other.metrics
+    ]
+    against, how = (same[-1], "on the same seeds") if same else (before.mean, "on other seeds")
+    difference = run.metrics[metric] - against
+    is_clear = before.sd is not None and abs(difference) > 2.0 * before.sd
+    luck = "" if is_clear else "; could be luck of the seed"
+    return f" against {rounded(against)} of parent {parent} {how} ({difference:+.4f}){luck}"
 
 
 def _variance(snapshot: Snapshot, until: Sequence[RunRecord]) -> str:
