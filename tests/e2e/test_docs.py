@@ -74,7 +74,7 @@ def test_commands_are_real(page, lobula):
     lines = re.findall(r"^    (?:\.venv/bin/)?lobula (.+?)(?:\s+#.*)?$", page.read_text(), flags=re.MULTILINE)
     for line in lines:
         words = line.split()
-        command = words[:2] if words[0] in ("info", "data") else words[:1]
+        command = words[:2] if words[0] in ("info", "data", "explore") else words[:1]
         text = lobula(*command, "--help").out
         assert all(word in text for word in words if word.startswith("--")), line
 

@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_goes_on_and_is_scored(job, tmp_path):
     wanted = scoring_job(job)
     done = subprocess.run(wanted.command, cwd=wanted.folder, env=os.environ | wanted.environment)
     assert done.returncode == 0, (wanted.folder / "score.log").read_text()
-    scores = load_scores(job.study, 1)
+    scores = load_scores(job)
     assert scores.status is RunState.OK
     assert scores.left_out == ()
     assert 0.3 < scores.metrics["gnn.W.r2"] < scores.metrics["ceiling.W.r2"] < 1.0

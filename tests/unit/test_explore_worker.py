@@ -211,11 +211,11 @@ def test_a_simulation_that_fails_is_not_the_fault_of_the_config(tmp_path, code):
 def test_scores_of_a_run_that_left_nothing(tmp_path):
     job = a_job(tmp_path)
     wanted = scoring_job(job)
-    assert load_scores(job.study, 7) is None
+    assert load_scores(job) is None
     from lobula.exploration.scorer import main as score
 
     assert score([wanted.command[-1]]) == 1
-    scores = load_scores(job.study, 7)
+    scores = load_scores(job)
     assert isinstance(scores, Scores)
     assert scores.status is RunState.INFRA
     assert "recording.zarr does not exist" in scores.error
