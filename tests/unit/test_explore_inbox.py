@@ -49,6 +49,7 @@ def test_a_kill_between_answer_and_removal_does_not_open_the_request_again(tmp_p
 
 
 def test_foreign_and_half_written_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     number = inbox.submit(tmp_path, inbox.NOTE, {"text": "good"})
     folder = tmp_path / "inbox"
     (folder / f".{number}.json.1.partial").write_text('{"id": ')

@@ -1,6 +1,8 @@
 """An agent beside an optimiser: its share, its credit, its death; and which proposer a study's settings make."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,3 +126,12 @@ def test_asking_never_raises_for_what_an_agent_does(tmp_path: Path) -> None:
     assert "exit status 3" in answer.failures[0][1]
     assert len(answer.proposals) == 2
     assert ask(dead, Request(HandMade().snapshot, strategy="baseline")).proposals[0].strategy == "baseline"
+
+
+def test_large_libraries_are_not_imported_before_they_are_needed() -> None:
+    code = (
+        "import sys, lobula.exploration.proposers.registry, lobula.exploration.mcp_server\n"
+        "print([name for name in ('torch', 'optuna', 'cmaes', 'mcp', 'anthropic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

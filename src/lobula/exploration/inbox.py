@@ -126,7 +126,7 @@ def _read(path: Path) -> InboxRequest | None:
     except FileNotFoundError:
         return None  # answered meanwhile
     except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s: no request (%s); remove it", path, error)
+        logger.info("%s: no request (%s); remove it", path, error)
         return None
 
 
