@@ -29,7 +29,7 @@ def test_without_ray(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes with one core each; the address of their head."""
-    os.environ["RAY_raylet_start_wait_time_s"] = "300"  # a machine of tests may be slow
+    os.environ |= {"RAY_raylet_start_wait_time_s": "300"}  # a machine of tests may be slow
     pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
     from ray.cluster_utils import Cluster
 

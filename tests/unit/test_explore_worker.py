@@ -11,6 +11,8 @@ import pytest
 from lobula.config import load_config
 from lobula.errors import MissingInputError
 from lobula.exploration import stages
+from lobula.exploration.engines.local import LocalEngine
+from lobula.exploration.engines.status import job_status
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.pace import Pace, over_time, projected_seconds
 from lobula.exploration.records import RunState
@@ -130,6 +132,21 @@ def test_a_job_survives_its_file(tmp_path):
     assert wanted.environment["PYTHONPATH"] == str(tmp_path / "code" / "src")
     with pytest.raises(MissingInputError, match="job"):
         RunJob.read(tmp_path / "none.json")
+
+
+def test_a_result_that_makes_no_sense_is_the_fault_of_the_machine(tmp_path):
+    job = a_job(tmp_path)
+    job.write()
+    engine = LocalEngine(tmp_path / "engine")
+    for text, outcome in (
+        ('{"attempt": 1, "status": "splendid"}', RunState.INFRA),
+        ('{"attempt": 1, "status": "scored"}', RunState.INFRA),  # not for a run to say
+        ('{"attempt": 1, "sta', None),
+        ('{"attempt": 0, "status": "crash"}', None),
+        ('{"attempt": 0, "status": "ok"}', RunState.OK),  # late, but good
+    ):
+        job.result.write_text(text)
+        assert job_status(engine, job.engine_job(), "run-7-1@1:1:1", attempt=1).outcome is outcome
 
 
 def test_a_new_attempt_puts_the_old_result_aside(tmp_path):
