@@ -204,6 +204,14 @@ def test_posteriors_shrink_luck_and_are_calibrated() -> None:
     assert np.mean(error) < 0.75 * np.mean(raw_error)
 
 
+def test_shrinkage_is_the_share_of_noise() -> None:
+    story = panel_study(60, 2, sd=0.04, pair_sd=0.0, spread=0.04, seed=0)
+    believed = posteriors(story.snapshot()).values()
+    raw, mean = np.array([[found.raw, found.mean] for found in believed]).T
+    slope = np.polyfit(raw, mean, 1)[0]
+    assert slope == pytest.approx(0.04**2 / (0.04**2 + 0.04**2 / 2), abs=0.12)
+
+
 def test_posterior_prefers_a_steady_config_over_a_lucky_run() -> None:
     story = Story()
     steady, lucky = story.node(0.92), story.node(0.93)
