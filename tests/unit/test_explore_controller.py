@@ -24,7 +24,9 @@ KILL_MATRIX = Path(__file__).parents[1] / "support" / "kill_matrix.py"
 
 def test_a_study_spends_its_budget_races_and_certifies(tmp_path: Path) -> None:
     study = toy_study(budget={"n_runs": 12, "run_seconds": 60.0})
+    (tmp_path / "mine.txt").write_text("stays")
     snapshot = drive_toy(tmp_path, study)
+    assert (tmp_path / "mine.txt").read_text() == "stays"
     assert snapshot.phase == "done"
     searched = [run for run in snapshot.runs if not run.pair.holdout]
     assert len(searched) == 12
@@ -34,6 +36,8 @@ def test_a_study_spends_its_budget_races_and_certifies(tmp_path: Path) -> None:
     assert {run.pair.index for run in snapshot.runs if run.pair.holdout} == {0, 1}
     holdout = {run.pair.data for run in snapshot.runs if run.pair.holdout}
     assert not holdout & {run.pair.data for run in searched}
+    places = [json.loads((tmp_path / "runs" / f"{run.id:04d}" / "result.json").read_text()) for run in snapshot.runs]
+    assert [place["run"] for place in places] == [run.id for run in snapshot.runs]  # replicates, too, have their own
     facts = status_facts(snapshot)
     assert facts["states"]["scored"] == len(snapshot.runs) - facts["states"].get("nan", 0)
     assert json.loads(json.dumps(facts)) == facts
