@@ -1,5 +1,6 @@
 """The graph network of signal networks: its equation, its training in every regime, and what is read out of it."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from lobula.metrics import cluster_scores, line_fit
 from lobula.models import GraphNetwork, learned_messages
 from lobula.recovery import recover_gnn
 from lobula.regression.held_out import circuit_predictor
+from lobula.regression.own_terms import TanhTerm
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, make_probe
 from lobula.simulation.truth import Truth
 from lobula.training import new_model, train
 from lobula.training.alternate import alternate
+from lobula.training.last_layer import equation_grams, last_layer, set_last_layer, shared_grams
 from lobula.training.phases import HeldCircuit
 
 N = 40
@@ -166,3 +169,28 @@ def test_low_rank_keeps_its_rank_and_says_what_it_cannot(data, tmp_path: Path) -
     assert new_model(data[0], settings.with_values({"model.rank": None})).config.rank == 20
     with pytest.raises(ConfigError, match=r"update.form: got self_coupling with weights of rank 3"):
         train(data[0], settings.with_values({"update.form": "self_coupling"}), tmp_path / "other")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_products_for_a_step_are_the_same_for_all_equations_at_once(data, shared: bool) -> None:
+    recording = data[0]
+    model, wiring, own = new_model(recording, config()), recording.wiring, TanhTerm()
+    if shared:
+        model.share_messages()
+    theta = np.random.default_rng(0).standard_normal(wiring.n_edges)
+    arguments = model, recording["train"], wiring, theta, "drift", 600, own
+    for first, second in zip(shared_grams(*arguments), equation_grams(*arguments), strict=True):
+        np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * np.abs(second).max())
+
+
+def test_steps_find_the_message_function_again(data, trained: GraphNetwork) -> None:
+    recording = data[0]
+    model = copy.deepcopy(trained)
+    before = last_layer(model)
+    set_last_layer(model, before * (1 + 0.3 * torch.randn(len(before), generator=torch.Generator().manual_seed(0))))
+    frames, visited = recording["train"], visited_range(recording["train"])
+    form, found = prepare("self_coupling", frames, recording.wiring, "drift"), []
+    for n_steps in (0, 8):
+        circuit = alternate(model, frames, form, "drift", n_steps, 2000, visited, torch.device("cpu"))
+        found.append(np.log(circuit.residual_std).mean())
+    assert found[1] < found[0] - 1.0

@@ -95,7 +95,9 @@ def neuron_table(
     """
     if config.types_from == "dynamics":
         sent = [] if message is None else np.split(at_common_voltages(message, voltage), groups_of(message), axis=1)
-        rates = with_levels(own_rates(circuit, voltage), level_error(circuit, wiring, standing))
+        rates = own_rates(circuit, voltage)
+        if message is None:  # else offsets of the message functions hide all levels
+            rates = with_levels(rates, level_error(circuit, wiring, standing))
         features = type_features(rates, *(part.T for part in sent))
         types = find_dynamic_types(features, config.n_cell_types)
     else:
