@@ -1,6 +1,5 @@
 """The graph network of signal networks: its equation, its training in every regime, and what is read out of it."""
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from lobula.scoring import in_gauge, make_probe
 from lobula.simulation.truth import Truth
 from lobula.training import new_model, train
 from lobula.training.alternate import alternate
-from lobula.training.last_layer import equation_grams, last_layer, set_last_layer, shared_grams
+from lobula.training.last_layer import equation_grams, shared_grams
 from lobula.training.phases import HeldCircuit
 
 N = 40
@@ -183,14 +182,13 @@ def test_products_for_a_step_are_the_same_for_all_equations_at_once(data, shared
         np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * np.abs(second).max())
 
 
-def test_steps_find_the_message_function_again(data, trained: GraphNetwork) -> None:
+def test_steps_lower_the_residual_of_a_network_that_was_not_trained(data) -> None:
     recording = data[0]
-    model = copy.deepcopy(trained)
-    before = last_layer(model)
-    set_last_layer(model, before * (1 + 0.3 * torch.randn(len(before), generator=torch.Generator().manual_seed(0))))
+    model = new_model(recording, config())
+    model.share_messages()
     frames, visited = recording["train"], visited_range(recording["train"])
     form, found = prepare("self_coupling", frames, recording.wiring, "drift"), []
-    for n_steps in (0, 8):
+    for n_steps in (0, 6):
         circuit = alternate(model, frames, form, "drift", n_steps, 2000, visited, torch.device("cpu"))
         found.append(np.log(circuit.residual_std).mean())
-    assert found[1] < found[0] - 1.0
+    assert found[1] < found[0] - 0.5
