@@ -14,12 +14,14 @@ from lobula.metrics import cluster_scores, line_fit
 from lobula.models import GraphNetwork, learned_messages
 from lobula.recovery import recover_gnn
 from lobula.regression.held_out import circuit_predictor
+from lobula.regression.own_terms import TanhTerm
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, make_probe
 from lobula.simulation.truth import Truth
 from lobula.training import new_model, train
 from lobula.training.alternate import alternate
+from lobula.training.last_layer import equation_grams, shared_grams
 from lobula.training.phases import HeldCircuit
 
 N = 40
@@ -166,3 +168,27 @@ def test_low_rank_keeps_its_rank_and_says_what_it_cannot(data, tmp_path: Path) -
     assert new_model(data[0], settings.with_values({"model.rank": None})).config.rank == 20
     with pytest.raises(ConfigError, match=r"update.form: got self_coupling with weights of rank 3"):
         train(data[0], settings.with_values({"update.form": "self_coupling"}), tmp_path / "other")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_products_for_a_step_are_the_same_for_all_equations_at_once(data, shared: bool) -> None:
+    recording = data[0]
+    model, wiring, own = new_model(recording, config()), recording.wiring, TanhTerm()
+    if shared:
+        model.share_messages()
+    theta = np.random.default_rng(0).standard_normal(wiring.n_edges)
+    arguments = model, recording["train"], wiring, theta, "drift", 600, own
+    for first, second in zip(shared_grams(*arguments), equation_grams(*arguments), strict=True):
+        np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * np.abs(second).max())
+
+
+def test_steps_lower_the_residual_of_a_network_that_was_not_trained(data) -> None:
+    recording = data[0]
+    model = new_model(recording, config())
+    model.share_messages()
+    frames, visited = recording["train"], visited_range(recording["train"])
+    form, found = prepare("self_coupling", frames, recording.wiring, "drift"), []
+    for n_steps in (0, 6):
+        circuit = alternate(model, frames, form, "drift", n_steps, 2000, visited, torch.device("cpu"))
+        found.append(np.log(circuit.residual_std).mean())
+    assert found[1] < found[0] - 0.5

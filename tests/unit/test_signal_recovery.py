@@ -14,7 +14,8 @@ from lobula.errors import ConfigError
 from lobula.kernels import get_activation
 from lobula.metrics import cluster_scores, line_fit
 from lobula.recovery import recover_circuit
-from lobula.recovery.dynamic_types import find_dynamic_types, own_rates
+from lobula.recovery.dynamic_types import find_dynamic_types, own_rates, with_levels
+from lobula.recovery.gauge import sample_voltage
 from lobula.regression import LinearCircuit, accumulate, dense, fit_circuit, fit_spline, gram, ridge, solve
 from lobula.regression.curve import PiecewiseLinear, SmoothCurve
 from lobula.regression.dense_curve import basis_grams
@@ -277,3 +278,36 @@ def test_neurons_that_never_meet_are_compared_at_the_same_voltages() -> None:
     circuit = form.finish(fit_circuit(split, form.wiring, np.tanh, "drift", own=form.own), np.tanh)
     rates = own_rates(circuit, voltage)
     np.testing.assert_allclose(rates, np.broadcast_to(rates[:15].mean(0), rates.shape), atol=0.05)
+
+
+def test_a_level_that_is_not_known_is_that_of_the_likes() -> None:
+    rng, grid = np.random.default_rng(0), np.linspace(-2, 2, 15)
+    kind = np.arange(80) % 2
+    rates = np.where(kind[:, None] == 0, -grid + 1.0, -2.0 * grid - 1.0) + 1e-3 * rng.standard_normal((80, 15))
+    shifted, error = rates.copy(), np.zeros(80)
+    shifted[:10] += rng.standard_normal((10, 1))
+    error[:10] = 1.0
+    np.testing.assert_allclose(with_levels(shifted, error), rates, atol=0.01)
+    np.testing.assert_allclose(with_levels(shifted, np.zeros(80)), shifted, atol=1e-12)
+    np.testing.assert_allclose(with_levels(shifted, np.ones(80)).mean(1), 0.0, atol=1e-12)
+
+
+def test_inputs_in_saturation_make_no_types() -> None:
+    """Constant inputs and a neuron's own offset say the same; many neurons of a small, sparse network have some."""
+    recording, truth = recorded(network(150, 0.05, seed=3), n_frames=2000)
+    estimates = fitted(recording, ExperimentConfig().with_values(SIGNAL), np.tanh)
+    assert cluster_scores(truth.connectome.cell_type, estimates.neurons["cluster"].to_numpy())["accuracy"] > 0.9
+
+
+def test_a_sender_that_leaves_saturation_in_few_frames_has_the_unit_of_all_frames() -> None:
+    recording, truth = recorded(network(20, seed=1), n_frames=2000, noise=0.2)
+    frames, n = recording["train"], recording["train"].n_frames
+    voltage = np.array(frames.voltage(0, n))
+    voltage[:, 0] = 12.0
+    voltage[n // 2, 0] = -12.0
+    wiring = recording.wiring
+    few = Recording.from_arrays(voltage, wiring, PLANTED_DT, drift=np.array(frames.target("drift", 0, n)))
+    assert sample_voltage(few["train"])[:, 0].min() > 0
+    weight = in_gauge(truth, few, ExperimentConfig().with_values(SIGNAL).update).connectome.weight
+    sent = wiring.pre == 0
+    np.testing.assert_allclose(weight[sent], truth.connectome.effective_weight[sent], rtol=1e-6)

@@ -6,12 +6,16 @@ type. Types are components of a mixture of Gaussians with full covariances, in t
 differ, so that one parameter may differ much more than another. Their number is where one more component stops to make
 the curves clearly more likely: a normal distribution that is split without need gains about a tenth of a nat per
 neuron, two types that are ten standard deviations apart gain a nat and more.
+
+An input that stays in saturation adds a constant, and whether that or the neuron's own offset is the constant no
+recording tells. Where it may be the input, the neuron's curve is known up to its level, and takes that of its likes.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lobula.data.wiring import Wiring
 from lobula.recovery.cell_types import CellTypes
 from lobula.regression.ridge import LinearCircuit
 
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
 
 N_VOLTAGES = 15
+UNKNOWN_LEVEL = 0.05
+"""Of the usual size of an update: an error of the level beyond makes it unknown."""
+ALIKE = 10
+"""Neurons whose level one takes that has none."""
 MOST_TYPES = 12
 LEAST_GAIN = 0.3
 """Of the mean log likelihood per neuron, for one more type."""
@@ -46,6 +54,37 @@ def own_rates(circuit: LinearCircuit, voltage: np.ndarray) -> np.ndarray:
     """
     grid = np.repeat(common_voltages(voltage)[:, None], voltage.shape[1], axis=1)
     return (circuit.k * grid + circuit.c + circuit.own(grid)).T
+
+
+def level_error(circuit: LinearCircuit, wiring: Wiring, standing: np.ndarray) -> np.ndarray:
+    """(N,) standard error of the level of what neurons do by themselves: of what is the same at all voltages [a.u./s].
+
+    It is that of the offset, and what inputs may add whose weights are their prior: their messages are constant.
+
+    Args:
+        circuit: as fitted.
+        wiring: its graph.
+        standing: (E,) mean message of every edge, from that at rest [a.u.].
+    """
+    told = circuit.resolution > 0.5
+    usual = float(np.sqrt(np.mean(circuit.theta[told] ** 2))) if told.any() else 0.0
+    untold = np.clip(1.0 - circuit.resolution, 0.0, 1.0)
+    left = np.where(untold > 0, untold * standing**2, 0.0)
+    by_inputs = np.bincount(wiring.post, left, wiring.n_neurons) * usual**2
+    return np.sqrt(by_inputs + np.nan_to_num(circuit.c_stderr) ** 2)
+
+
+def with_levels(rates: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Rates (N, P) with the level of those of most similar shape where the level (N,) is known too badly."""
+    unknown = error > UNKNOWN_LEVEL * float(np.sqrt(np.nanmean(rates**2)))
+    level = rates.mean(1, keepdims=True)
+    shape = rates - level
+    if unknown.all():
+        return shape
+    for i in np.flatnonzero(unknown):
+        far = ((shape[~unknown] - shape[i]) ** 2).sum(1)
+        level[i] = np.median(level[~unknown][np.argsort(far)[:ALIKE]])
+    return shape + level
 
 
 def type_features(rates: np.ndarray, *messages: np.ndarray) -> np.ndarray:

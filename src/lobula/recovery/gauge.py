@@ -18,6 +18,7 @@ from lobula.regression.gram import MessageFunction
 N_BINS = 400
 N_ROUNDS = 4
 SAMPLE_FRAMES = 600
+RANGE_POINTS = 257
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,24 @@ def shared_gauge(voltage: np.ndarray, message: MessageFunction | GroupMessages, 
     return Gauge(np.full(len(zero), scale), zero, (low, high))
 
 
-def range_gauge(voltage: np.ndarray, message: MessageFunction | GroupMessages) -> Gauge:
+def range_gauge(
+    voltage: np.ndarray, visited: tuple[np.ndarray, np.ndarray], message: MessageFunction | GroupMessages
+) -> Gauge:
     """Gauge of messages in units of half their range over what a neuron visited: 1 for a tanh that saturates.
 
     Every sender has its own unit, so that weights of senders with different message functions compare; one per group of
-    targets, where messages depend on it.
+    targets, where messages depend on it. All frames count: a sender that leaves saturation in a few frames sends
+    nothing in a sample of them, and its unit would be rounding.
 
     Args:
         voltage: (T, N) sample of the recording [a.u.].
+        visited: lowest and highest voltage of every neuron in all frames, each (N,) [a.u.].
         message: g, (T, N) -> (T, N) or (T, R N).
     """
     low, high = (float(x) for x in np.quantile(voltage, [0.001, 0.999]))
-    messages = np.asarray(message(voltage), dtype=np.float64)
+    least, most = (np.asarray(x, dtype=np.float64) for x in visited)
+    grid = least + (most - least) * np.linspace(0, 1, RANGE_POINTS)[:, None]
+    messages = np.asarray(message(grid.astype(voltage.dtype)), dtype=np.float64)
     scale = (messages.max(0) - messages.min(0)) / 2
     zero = np.asarray(message(np.zeros((1, voltage.shape[1]))), dtype=np.float64)[0]
     return Gauge(np.where(scale > 0, scale, 1.0), zero, (low, high))

@@ -86,20 +86,20 @@ def recover_circuit(
     wiring = recording.wiring
     voltage = sample_voltage(recording["train"])
     is_shared, absolute = method == "ridge" or curve is not None, update.weights == "absolute"
-    gauge, columns = gauge_of(voltage, message, is_shared, method == "gnn", update), columns_of(message, wiring)
+    gauge = gauge_of(recording["train"], voltage, message, is_shared, method == "gnn", update)
+    columns = columns_of(message, wiring)
     if weight is None:
         weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[columns]
     v_rest = rest_with_gauge(circuit, wiring, gauge, columns) if v_rest is None else v_rest
-    if curve is None and is_shared:
-        curve = shared_table(message, voltage)
+    curve = shared_table(message, voltage) if curve is None and is_shared else curve
     curve_voltage, curve_message = curve_table(curve, message, voltage)
     near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
     facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
-    own = None if is_shared else message
+    own, standing = None if is_shared else message, np.asarray(message(voltage)).mean(0) - gauge.offset
     return Estimates(
         edges=edge_table(wiring, circuit, weight, gauge.scale[columns], absolute),
-        neurons=neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage, own),
+        neurons=neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage, standing[columns], own),
         dynamics=dynamics_of(circuit),
         curve_voltage=curve_voltage,
         curve_message=curve_message,
@@ -371,13 +371,14 @@ def rest_with_gauge(circuit: LinearCircuit, wiring: Wiring, gauge: Gauge, column
 
 
 def gauge_of(
+    frames: Split,
     voltage: np.ndarray,
     message: MessageFunction | GroupMessages,
     is_shared: bool,
     unit_slope: bool,
     update: UpdateConfig,
 ) -> Gauge:
-    """Units in which a fit's messages and weights are stated."""
+    """Units in which a fit's messages and weights are stated; ``voltage`` (T, N) is a sample of the frames."""
     if update.weights == "absolute" or isinstance(message, GroupMessages):
-        return range_gauge(voltage, message)
+        return range_gauge(voltage, visited_range(frames), message)
     return shared_gauge(voltage, message, unit_slope) if is_shared else find_gauge(voltage, message)

@@ -6,7 +6,14 @@ import pandas as pd
 from lobula.config.recovery import RecoveryConfig
 from lobula.data.wiring import Wiring
 from lobula.recovery.cell_types import find_cell_types, neuron_features
-from lobula.recovery.dynamic_types import common_voltages, find_dynamic_types, own_rates, type_features
+from lobula.recovery.dynamic_types import (
+    common_voltages,
+    find_dynamic_types,
+    level_error,
+    own_rates,
+    type_features,
+    with_levels,
+)
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.edge_messages import GroupMessages
@@ -70,12 +77,28 @@ def neuron_table(
     embedding: np.ndarray | None,
     config: RecoveryConfig,
     voltage: np.ndarray,
+    standing: np.ndarray,
     message: MessageFunction | GroupMessages | None = None,
 ) -> pd.DataFrame:
-    """One row per neuron, in original ids; ``message`` where neurons have message functions of their own."""
+    """One row per neuron, in original ids.
+
+    Args:
+        wiring: the graph.
+        circuit: as fitted.
+        weight: (E,) recovered weights.
+        v_rest: (N,) recovered rests [a.u.].
+        embedding: (N, D), if the model has one.
+        config: section `recovery`.
+        voltage: (T, N) sample of the recording [a.u.].
+        standing: (E,) mean message of every edge, from that at rest [a.u.].
+        message: where neurons have message functions of their own.
+    """
     if config.types_from == "dynamics":
         sent = [] if message is None else np.split(at_common_voltages(message, voltage), groups_of(message), axis=1)
-        features = type_features(own_rates(circuit, voltage), *(part.T for part in sent))
+        rates = own_rates(circuit, voltage)
+        if message is None:  # else offsets of the message functions hide all levels
+            rates = with_levels(rates, level_error(circuit, wiring, standing))
+        features = type_features(rates, *(part.T for part in sent))
         types = find_dynamic_types(features, config.n_cell_types)
     else:
         features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)

@@ -4,6 +4,7 @@ The columns of `spline.curve_step` for equation i and value k of the curve are s
 (frames, neurons) and (neurons, equations) for every k, and one more with the messages for all products with regressors.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,22 +43,58 @@ def basis_grams(
         max_frames: frames used, spread evenly.
         own: terms of every neuron's own voltage.
     """
-    fed = np.flatnonzero(wiring.in_degree > 0)
     bases = [(basis_of(part), members) for part, members in curve.parts(wiring.n_neurons)]
+    coefficients = equations_of(wiring, theta)
+
+    def evaluated(voltage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return curve(voltage), basis_columns(bases, voltage, coefficients)
+
+    return column_grams(frames, wiring, evaluated, len(curve.values), target, max_frames, own)
+
+
+def equations_of(wiring: Wiring, theta: np.ndarray) -> np.ndarray:
+    """(N, Q) coefficients (E,) as a matrix, a column for every neuron that has inputs."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
     row = np.full(wiring.n_neurons, -1)
     row[fed] = np.arange(len(fed))
     coefficients = np.zeros((wiring.n_neurons, len(fed)))
     coefficients[wiring.pre, row[wiring.post]] = theta
-    k, pairs = len(curve.values), PairSums(wiring, torch.device("cpu"), own)
+    return coefficients
+
+
+def column_grams(
+    frames: Frames,
+    wiring: Wiring,
+    evaluated: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    n_columns: int,
+    target: str,
+    max_frames: int,
+    own: OwnTerms,
+    block: int = BLOCK_FRAMES,
+) -> list[np.ndarray | None]:
+    """As `basis_grams`, of any columns.
+
+    Args:
+        frames: a split of a recording.
+        wiring: the graph, of the Q equations that count.
+        evaluated: messages (T, N) and columns (T, Q, K) at voltages (T, N).
+        n_columns: K.
+        target: "observed" or "drift".
+        max_frames: frames used, spread evenly.
+        own: terms of every neuron's own voltage.
+        block: frames at a time.
+    """
+    fed, k = np.flatnonzero(wiring.in_degree > 0), n_columns
+    pairs = PairSums(wiring, torch.device("cpu"), own)
     own_products = np.zeros((len(fed), k, k))
     with_messages = np.zeros((wiring.n_neurons, len(fed), k))
     with_rows = np.zeros((len(fed), k, 4 + own.n_terms))
     has = np.zeros(wiring.n_neurons, dtype=bool)
-    for span in frame_blocks(frames, target, max_frames, BLOCK_FRAMES):
+    for span in frame_blocks(frames, target, max_frames, block):
         voltage, external, y = block_arrays(frames, wiring, target, span)
-        has, messages = stimulated(wiring, external is not None), curve(voltage)
+        has = stimulated(wiring, external is not None)
+        messages, columns = evaluated(voltage)
         pairs.add(messages, voltage, external, y)
-        columns = basis_columns(bases, voltage, coefficients)
         flat = columns.reshape(len(columns), -1)
         with_messages += (neuron_major(messages) @ flat).reshape(with_messages.shape)
         by_equation = columns.transpose(1, 2, 0)

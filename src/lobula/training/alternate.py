@@ -12,12 +12,13 @@ from lobula.models.graph_network import GraphNetwork
 from lobula.models.low_rank import low_rank
 from lobula.models.messages import learned_messages, message_function
 from lobula.regression.edge_messages import EdgeMessages, Messages
-from lobula.regression.gram import pairs_are_cheaper
+from lobula.regression.gram import Frames, pairs_are_cheaper
 from lobula.regression.latent import fit_low_rank
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, Solver, fit_circuit, solve
 from lobula.regression.spline import misfit, some_targets
 from lobula.regression.tabulate import tabulate
+from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
 from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 EQUATIONS = 1000
 DENSE_EQUATIONS = 24
 """Equations of a Gauss-Newton step, and where neurons have most others as inputs."""
+DENSE_FRAMES = 8
+"""Frames per input there, every so-many-th of the recording: with fewer, weights take up what psi lacks."""
 STEP_FRAMES = 1500
 TRIAL_FRAMES = 3000
 SAMPLE_FRAMES = 200
@@ -66,17 +69,21 @@ def alternate(
     if factors is not None:  # a step on g would take residuals that free weights leave, where few frames leave none
         right = factors[2].detach().double().cpu().numpy()
         return fit_low_rank(split, wiring, tabulate(message_function(model), visited), right, target, n_frames, device)
-    part = some_targets(wiring, DENSE_EQUATIONS if pairs_are_cheaper(wiring, form.own) else EQUATIONS)
+    dense = pairs_are_cheaper(wiring, form.own)
+    part = some_targets(wiring, DENSE_EQUATIONS if dense else EQUATIONS)
     most_inputs = int(part.in_degree.max(initial=0))
     trial_frames, step_frames = max(TRIAL_FRAMES, 3 * most_inputs), max(STEP_FRAMES, 2 * most_inputs)
+    if dense:
+        trial_frames = step_frames = max(TRIAL_FRAMES, DENSE_FRAMES * most_inputs)
+    source = Thinned.to(split, target, trial_frames) if dense else split
 
     def message() -> Messages:
         return learned_messages(model, visited)
 
     def trial_fit() -> LinearCircuit:
-        return fit_circuit(split, part, message(), target, trial_frames, device=device, own=form.own, solver=solver)
+        return fit_circuit(source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver)
 
-    improve(model, n_steps, part, target, step_frames, split, trial_fit, form.own)
+    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -88,7 +95,7 @@ def improve(
     part: Wiring,
     target: TargetKind,
     step_frames: int,
-    split: Split,
+    split: Frames,
     trial_fit: Callable[[], LinearCircuit],
     own: OwnTerms,
 ) -> None:

@@ -11,17 +11,20 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from lobula.data.split import Split, TargetKind
+from lobula.data.split import TargetKind
 from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork, SourceNetwork
 from lobula.models.messages import SHARED_POINTS
 from lobula.models.pair_gnn import PairGNN
+from lobula.regression.dense_curve import column_grams, equations_of
 from lobula.regression.gram import (
     NO_TERMS,
+    Frames,
     add_product,
     block_arrays,
     design_rows,
     frame_blocks,
+    pairs_are_cheaper,
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
@@ -69,7 +72,7 @@ def _from_features(model: GraphNetwork, features: Tensor) -> tuple[Tensor, Tenso
 
 def last_layer_step(
     model: GraphNetwork,
-    split: Split,
+    split: Frames,
     wiring: Wiring,
     circuit: LinearCircuit,
     target: TargetKind,
@@ -91,9 +94,56 @@ def last_layer_step(
     """
     fed = np.flatnonzero(wiring.in_degree > 0)
     n_features = model.message_mlp.hidden[-1].in_features + 1
+    dense = pairs_are_cheaper(wiring, own) and not model.sees_target
+    grams = (shared_grams if dense else equation_grams)(model, split, wiring, circuit.theta, target, max_frames, own)
+    normal, rhs = weighted_normal(grams, n_features, circuit, wiring, fed)
+    scale = np.sqrt(np.diag(normal) + 1e-12 * np.trace(normal))
+    scaled = normal / np.outer(scale, scale) + damping * np.eye(n_features)
+    return torch.as_tensor(np.linalg.solve(scaled, rhs / scale) / scale, dtype=torch.float32)
+
+
+def shared_grams(
+    model: GraphNetwork,
+    split: Frames,
+    wiring: Wiring,
+    theta: np.ndarray,
+    target: TargetKind,
+    max_frames: int,
+    own: OwnTerms,
+) -> list[np.ndarray | None]:
+    """Per neuron (p, p) products of ``[features summed over inputs, messages, v, 1, (I), (own terms), y]``, where
+    neurons share most inputs and so most products."""
+    n_features = model.message_mlp.hidden[-1].in_features + 1
+    coefficients = torch.from_numpy(equations_of(wiring, theta).T.astype(np.float32))
+
+    def evaluated(voltage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        message, jacobian = last_layer_jacobian(model, torch.from_numpy(np.ascontiguousarray(voltage)))
+        return message.numpy(), (coefficients @ jacobian).numpy().astype(np.float64)
+
+    block = frames_at_once(n_features, wiring.n_neurons + len(coefficients))
+    return column_grams(split, wiring, evaluated, n_features, target, max_frames, own, block)
+
+
+def frames_at_once(n_features: int, n_columns: int) -> int:
+    """Frames whose features of so many messages and equations fit into memory."""
+    return int(np.clip(BLOCK_BYTES / (4 * n_features * n_columns), 20, 500))
+
+
+def equation_grams(
+    model: GraphNetwork,
+    split: Frames,
+    wiring: Wiring,
+    theta: np.ndarray,
+    target: TargetKind,
+    max_frames: int,
+    own: OwnTerms,
+) -> list[np.ndarray | None]:
+    """The same, equation by equation."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
+    n_features = model.message_mlp.hidden[-1].in_features + 1
     columns, n_columns = _columns(model, wiring)
-    block = int(np.clip(BLOCK_BYTES / (4 * n_features * (n_columns + len(fed))), 20, 500))
-    sums = scipy.sparse.csr_matrix((circuit.theta, columns, wiring.indptr), shape=(wiring.n_neurons, n_columns))
+    block = frames_at_once(n_features, n_columns + len(fed))
+    sums = scipy.sparse.csr_matrix((theta, columns, wiring.indptr), shape=(wiring.n_neurons, n_columns))
     matrix = _tensor(sums[fed])
     grams: list[np.ndarray | None] = [None] * wiring.n_neurons
     for span in frame_blocks(split, target, max_frames, block):
@@ -113,10 +163,7 @@ def last_layer_step(
             add_product(grams, i, stacked)
 
         in_parallel(add, len(fed))
-    normal, rhs = weighted_normal(grams, n_features, circuit, wiring, fed)
-    scale = np.sqrt(np.diag(normal) + 1e-12 * np.trace(normal))
-    scaled = normal / np.outer(scale, scale) + damping * np.eye(n_features)
-    return torch.as_tensor(np.linalg.solve(scaled, rhs / scale) / scale, dtype=torch.float32)
+    return grams
 
 
 def _columns(model: GraphNetwork, wiring: Wiring) -> tuple[np.ndarray, int]:
