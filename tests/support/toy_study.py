@@ -1,10 +1,17 @@
-"""A study whose runs take no time: journal, controller, policy, proposer and local engine are the real ones."""
+"""A study whose runs take no time: journal, controller, policy, proposer and local engine are the real ones.
+
+    python tests/support/toy_study.py FOLDER SECTIONS
+
+drives one to its end; SECTIONS is JSON.
+"""
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +21,7 @@ from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.policies.registry import make_policy
-from lobula.exploration.proposers.random import RandomProposer
+from lobula.exploration.proposers.registry import make_proposer
 from lobula.exploration.records import RunState, Snapshot
 from lobula.exploration.run_job import RunJob
 from lobula.exploration.scorer import Scores
@@ -52,7 +59,7 @@ def drive_toy(path: Path, study: Study, render: Callable[[Snapshot], None] | Non
         parts = Parts(
             LocalEngine(path / "engine"),
             make_policy(study),
-            RandomProposer(study.proposer.seed),
+            make_proposer(study, path),
             toy_score,
             render or (lambda snapshot: None),
             WORKER,
@@ -64,10 +71,8 @@ def kill_at(commit: int, before: bool) -> None:
     """From now on this process is killed at one of its commits, just before or just after it."""
     writing, seen = journal_module.Journal._writing, [0]
 
-    from contextlib import contextmanager
-
     @contextmanager
-    def counted(self: Journal):
+    def counted(self: Journal) -> Iterator[Any]:
         with writing(self) as connection:
             yield connection
             seen[0] += 1
@@ -80,6 +85,8 @@ def kill_at(commit: int, before: bool) -> None:
 
 
 def _short(seconds: float) -> None:
-    import time
-
     time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    drive_toy(Path(sys.argv[1]), toy_study(**json.loads(sys.argv[2])))
