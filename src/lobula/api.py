@@ -76,7 +76,8 @@ def fit(
     target = "observed" if drift is None else "drift"
     dotted = {key if "." in key else f"training.{key}": value for key, value in settings.items()}
     n_types = None if cell_types is None else len(np.unique(cell_types))
-    config = ExperimentConfig().with_values({"training.target": target, "recovery.n_cell_types": n_types, **dotted})
+    facts = {"training.target": target, "training.estimators": [method], "recovery.n_cell_types": n_types}
+    config = ExperimentConfig().with_values({**facts, **dotted})
     with tempfile.TemporaryDirectory() as folder:
         estimates = _estimate(with_candidates(recording, config.update), config, method, Path(folder))
     if cell_types is None:

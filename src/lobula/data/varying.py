@@ -99,7 +99,10 @@ class Drift:
     def at(self, voltage: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gain and extra, (..., N) each, at times (..., 1)."""
         swing = waves(state, float(self.period[0]))
-        extra = sum(wave * (k * voltage + c + b * np.tanh(voltage)) for wave, k, c, b in zip(swing, self.k, self.c, self.tanh, strict=True))
+        extra = sum(
+            wave * (k * voltage + c + b * np.tanh(voltage))
+            for wave, k, c, b in zip(swing, self.k, self.c, self.tanh, strict=True)
+        )
         return 1.0 + sum(wave * gain for wave, gain in zip(swing, self.gain, strict=True)), extra
 
     def advance(self, state: np.ndarray, voltage: np.ndarray, dt: float) -> np.ndarray:

@@ -95,7 +95,8 @@ def recover_circuit(
     curve_voltage, curve_message = curve_table(curve, message, voltage)
     near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
-    facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
+    if circuit.varying is None:
+        facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
     own = None if is_shared else message
     return Estimates(
         edges=edge_table(wiring, circuit, weight, gauge.scale[columns], absolute),
@@ -110,6 +111,7 @@ def recover_circuit(
         notes=facts,
         pair=pair,
         receiver=message.group if isinstance(message, GroupMessages) else None,
+        varying=circuit.varying,
     )
 
 

@@ -108,7 +108,9 @@ def found_period(problem: Problem, own: NoTerms | TanhTerm) -> float:
     best = grid[int(np.argmin([left(x) for x in grid]))]
     width = grid[1] - grid[0]
     options = {"xatol": PERIOD_TOLERANCE}
-    return float(np.exp(minimize_scalar(left, bounds=(best - width, best + width), method="bounded", options=options).x))
+    return float(
+        np.exp(minimize_scalar(left, bounds=(best - width, best + width), method="bounded", options=options).x)
+    )
 
 
 def finished(problem: Problem, course: DriftCourse) -> LinearCircuit:

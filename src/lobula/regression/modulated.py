@@ -5,7 +5,8 @@ r"""Circuits whose summed messages have a gain that changes in time, and own ter
 
 Divided by the gain all neurons share the products of their messages again (`dense`); only the free columns and the
 target differ. The parameters a of the gain are found by Gauss-Newton steps: their sensitivities times the summed
-messages, :math:`\partial_a \gamma_i \sum_j \theta_{ij} g_j`, are further free columns, whose coefficients are the steps.
+messages, :math:`\partial_a \gamma_i \sum_j \theta_{ij} g_j`, are further free columns, whose coefficients are the
+steps; the weights are solved anew after each (variable projection, Golub & Pereyra 1973).
 Those columns hold no noise of the target, so that the estimating equations are those of least squares with weights
 :math:`1/\gamma^2`: consistent, and nearly efficient as long as the gain changes by no more than a factor of two or so.
 """

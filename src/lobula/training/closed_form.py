@@ -15,6 +15,7 @@ from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import prepare
+from lobula.regression.varying import Change, fit_changing
 from lobula.training.distributed import process_device
 from lobula.training.own_messages import fit_own_messages, load_own
 from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed
@@ -28,8 +29,12 @@ def train_ridge(
     frames, target = recording["train"], config.training.target
     device = process_device(config.training.device)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
-    most, solver = config.ridge.max_frames, solver_for(config.prior, recording)
-    circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own, solver)
+    most, solver, update = config.ridge.max_frames, solver_for(config.prior, recording), config.update
+    if update.varying == "none":
+        circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own, solver)
+    else:
+        change = Change(update.varying, update.drift_period)
+        circuit = fit_changing(frames, form.wiring, message, change, target, most, form.own)
     circuit = form.finish(circuit, message)
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
