@@ -13,12 +13,11 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
-from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.recovery.support import with_support
 from lobula.training import train
 from lobula.training.candidates import with_candidates
-from lobula.training.closed_form import train_ridge, train_spline
+from lobula.training.closed_form import ridge_messages, train_ridge, train_spline
 from lobula.training.own_messages import sharing_facts
 
 Method = Literal["ridge", "spline", "gnn"]
@@ -116,7 +115,8 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
 def _recovered(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
     target, recovery, notes = config.training.target, config.recovery, prior_note(config.prior)
     if method == "ridge":
-        message, circuit = get_activation(config.ridge.activation), train_ridge(recording, config, folder)
+        circuit = train_ridge(recording, config, folder)
+        message = ridge_messages(config, folder)
         return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update, notes=notes)
     spline = None
     if method == "spline" or config.training.warm_start == "spline":

@@ -64,6 +64,11 @@ def refuse_others(config: Any) -> None:
 def _refuse_varying(config: Any) -> None:
     """Check that circuits that change are fitted with what can tell it."""
     update, prefix = config.update, f"update.varying: got {config.update.varying} with"
+    if config.ridge.widths == "receiver" and (update.varying, update.weights) != ("plasticity", "absolute"):
+        raise ConfigError(
+            f"ridge.widths: got receiver with update.varying={update.varying} and update.weights={update.weights}, "
+            "expected plasticity and absolute; or set ridge.widths=one"
+        )
     if update.varying == "none":
         if update.drift_period is not None:
             raise ConfigError("update.drift_period: is given, but update.varying is none; set update.varying=drift")

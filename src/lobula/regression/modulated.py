@@ -85,6 +85,7 @@ class Problem:
         message: g, maps voltages (T, N) to messages (T, N).
         target: "observed" or "drift".
         every: every so-many-th frame counts.
+        slope: the derivative of g by a parameter that all messages have in common, whose step is one more free column.
     """
 
     frames: Frames
@@ -93,6 +94,7 @@ class Problem:
     message: MessageFunction
     target: str
     every: int = 1
+    slope: MessageFunction | None = None
 
     def thinned(self, most: int | None) -> "Problem":
         """With at most about that many frames, evenly over the recording."""
@@ -120,7 +122,8 @@ class Products:
 def products(problem: Problem, course: Course, circuit: LinearCircuit | None) -> Products:
     """Products of the divided equations, with sensitivities for the messages of a circuit (without one they are 0)."""
     wiring, n, total = problem.wiring, problem.wiring.n_neurons, 0
-    sums = PairSums(wiring, CPU, NO_TERMS, course.n_own + course.n_gain)
+    n_given = course.n_own + course.n_gain + (problem.slope is not None)
+    sums = PairSums(wiring, CPU, NO_TERMS, n_given)
     matrix = None if circuit is None else wiring.csr(circuit.theta)
     state, has_stimulus = course.begin(), np.zeros(n, dtype=bool)
     found = {name: np.zeros(n) for name in ("misfit", "gain", "log_gain", "mean", "square")}
@@ -138,7 +141,10 @@ def products(problem: Problem, course: Course, circuit: LinearCircuit | None) ->
         messages = np.asarray(problem.message(voltage), dtype=np.float64)
         summed = np.zeros_like(y) if matrix is None else (matrix @ messages.T).T
         inputs = np.zeros_like(y) if external is None else external.astype(np.float64)
-        free = np.stack([voltage, gain[0], inputs, *own, *(gain[1:] * summed), y])
+        steps = [*(gain[1:] * summed)]
+        if problem.slope is not None:
+            steps.append(np.zeros_like(y) if matrix is None else gain[0] * (matrix @ problem.slope(voltage).T).T)
+        free = np.stack([voltage, gain[0], inputs, *own, *steps, y])
         if circuit is not None:
             found["misfit"] += np.square(y - predicted(circuit, free, gain[0] * summed, course.n_own)).sum(0)
         sums.add_rows(messages, np.ascontiguousarray((free / gain[0]).transpose(2, 0, 1)), external is not None)
@@ -149,8 +155,7 @@ def products(problem: Problem, course: Course, circuit: LinearCircuit | None) ->
         total += len(voltage)
     misfit, mean_gain, log_gain, mean, square = (found[name] / total for name in found)
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    n_own = course.n_own + course.n_gain
-    grams = NeuronGrams(sums.grams(has_stimulus), total, has_stimulus, mean, std, wiring.pre, n_own)
+    grams = NeuronGrams(sums.grams(has_stimulus), total, has_stimulus, mean, std, wiring.pre, n_given)
     return Products(grams, misfit, mean_gain, log_gain)
 
 
@@ -178,7 +183,8 @@ def settled_course(problem: Problem, course: C, n_rounds: int) -> C:
         course = course.moved(np.where(better, size * step, 0.0))
         fell = np.where(better, np.log(misfit / np.maximum(found.misfit, 1e-300)), 0.0)
         misfit = np.where(better, found.misfit, misfit)
-        step = np.where(better, solve(found.grams, problem.wiring).own_gain[:, course.n_own :].T, step)
+        columns = slice(course.n_own, course.n_own + course.n_gain)
+        step = np.where(better, solve(found.grams, problem.wiring).own_gain[:, columns].T, step)
         largest = np.maximum(np.abs(step).max(0), 1e-300)
         size = np.where(better, np.minimum(1.0, LARGEST_STEP / largest), SHORTER * size)
         if (np.where(better, fell < DONE, size * largest < LEAST_STEP)).mean() > 0.99:

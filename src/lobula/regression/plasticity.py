@@ -19,13 +19,17 @@ from lobula.regression.modulated import Problem, fed_sample, products, settled_c
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import solve
 
-TAUS = (3.0, 10.0, 30.0, 100.0, 300.0)
+TAUS = (5.0, 30.0, 200.0)
 """Time constants that are tried first [s]."""
-DEPRESSIONS = (0.3, 1.0, 3.0, 10.0)
+DEPRESSIONS = (0.3, 1.0, 4.0)
 """Values of alpha tau mean(abs(v)) that are tried first."""
 FRAMES_PER_INPUT = 5
 LEAST_FRAMES = 2_000
 N_ROUNDS = 25
+AT_ONCE = 50
+"""Frames whose plasticity is computed at a time."""
+LEAST_KEPT = 1e-3
+"""Share of p that a step leaves: no product of 50 of them is 0."""
 N_LAST = 3
 """Rounds with all frames."""
 
@@ -78,18 +82,26 @@ class PlasticCourse:
         """(1 + A, T, N), (K, T, N) and the state after."""
         rate, alpha = dt * np.exp(self.log_rate), dt * np.exp(self.log_alpha)
         depressed = alpha * np.abs(voltage)
-        kept = 1.0 - rate - depressed
+        kept = np.maximum(1.0 - rate - depressed, LEAST_KEPT)
         values = np.empty((4, *voltage.shape))
-        source = np.zeros_like(state)
-        for t in range(len(voltage)):
-            values[:, t] = state
-            source[0] = rate
-            source[1] = rate * (1.0 - state[0])
-            source[2] = -depressed[t] * state[0]
-            state = state * kept[t] + source
+        for start in range(0, len(voltage), AT_ONCE):
+            span = slice(start, start + AT_ONCE)
+            p, after = recursion(kept[span], np.broadcast_to(rate, kept[span].shape), state[0])
+            sources = rate * (1.0 - p), -depressed[span] * p, np.zeros_like(p)
+            slopes, ends = zip(
+                *(recursion(kept[span], *pair) for pair in zip(sources, state[1:], strict=True)), strict=True
+            )
+            values[:, span], state = np.stack([p, *slopes]), np.stack([after, *ends])
         gain = values[[0, 3]] if self.known else values
         own = np.concatenate([1.0 - gain[:1], self.own(voltage.T).transpose(0, 2, 1)])
         return gain, own, state
+
+
+def recursion(kept: np.ndarray, source: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x (T, N) with x(t + 1) = kept(t) x(t) + source(t) from its first value (N,), and the value after."""
+    product = np.cumprod(kept, axis=0)
+    after = product * (first + np.cumsum(source / product, axis=0))
+    return np.concatenate([first[None], after[:-1]]), after[-1]
 
 
 def fit_plastic(
@@ -103,13 +115,18 @@ def fit_plastic(
         max_frames: frames used at most, evenly over the recording.
         known: tau (N,) [s] and alpha (N,), if they are.
     """
-    fewer = problem.thinned(max(LEAST_FRAMES, FRAMES_PER_INPUT * problem.wiring.n_neurons))
+    fewer = few_frames(problem)
     whole = problem.thinned(max_frames)
     size = mean_size(problem)
-    course = best_start(fewer, own, size) if known is None else course_of(*known, size, own, known=True)
+    course = best_start(fewer, own, size)[1] if known is None else course_of(*known, size, own, known=True)
     if fewer.every > whole.every:
         course = settled_course(fewer, course, N_ROUNDS)
     return finished(whole, settled_course(whole, course, N_ROUNDS if fewer.every <= whole.every else N_LAST))
+
+
+def few_frames(problem: Problem) -> Problem:
+    """The problem with as many frames as a first fit needs."""
+    return problem.thinned(max(LEAST_FRAMES, FRAMES_PER_INPUT * problem.wiring.n_neurons))
 
 
 def mean_size(problem: Problem) -> np.ndarray:
@@ -128,18 +145,37 @@ def course_of(
     return PlasticCourse(-np.log(tau), np.log(alpha), -np.log1p(alpha * tau * size), own, known)
 
 
-def best_start(problem: Problem, own: OwnTerms, size: np.ndarray) -> PlasticCourse:
-    """Of a few time constants and strengths, one for all neurons, those that leave least of some neurons' equations."""
+def best_start(
+    problem: Problem,
+    own: OwnTerms,
+    size: np.ndarray,
+    taus: tuple[float, ...] = TAUS,
+    depressions: tuple[float, ...] = DEPRESSIONS,
+) -> tuple[float, PlasticCourse]:
+    """Of a few time constants and strengths, one for all neurons, those that leave least of some neurons' equations.
+
+    Args:
+        problem: what is fitted.
+        own: terms of a neuron's own voltage.
+        size: (N,) mean of abs(v) [a.u.].
+        taus: time constants [s].
+        depressions: values of alpha tau mean(abs(v)).
+
+    Returns:
+        Mean of `score_of` those neurons, and the course.
+    """
     asked = fed_sample(problem.wiring)
     some = replace(problem, wiring=inputs_of(problem.wiring, asked))
-    scores: list[tuple[float, PlasticCourse]] = []
-    for tau in TAUS:
-        for depression in DEPRESSIONS:
-            course = course_of(np.full(len(size), tau), depression / (tau * size), size, own)
-            found = products(some, course, None)
-            left = np.log(np.maximum(solve(found.grams, some.wiring).residual_std, 1e-12)) + found.log_gain
-            scores.append((float(left[asked].mean()), course))
-    return min(scores, key=lambda pair: pair[0])[1]
+    courses = [course_of(np.full(len(size), tau), d / (tau * size), size, own) for tau in taus for d in depressions]
+    scores = [float(score_of(some, course)[asked].mean()) for course in courses]
+    best = int(np.argmin(scores))
+    return scores[best], courses[best]
+
+
+def score_of(problem: Problem, course: PlasticCourse) -> np.ndarray:
+    """(N,) log of what the equations leave with a course, per unit of the target."""
+    found = products(problem, course, None)
+    return np.log(np.maximum(solve(found.grams, problem.wiring).residual_std, 1e-12)) + found.log_gain
 
 
 def finished(problem: Problem, course: PlasticCourse) -> LinearCircuit:
