@@ -5,7 +5,7 @@ r"""Parameters that drift with one period for all neurons, found beside the weig
 
 All coefficients are those at the first frame, t = 0, where the gain is 1. Leak, offset and self-excitation are linear:
 own terms times the waves. The gain is found as `modulated` says, and the period, if it is not known, by how little the
-equations of some neurons leave: first of a few, then refined.
+equations of some neurons leave: of a few, then refined with a gain of first order, and once more with the gain found.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +22,10 @@ from lobula.regression.ridge import solve
 
 PERIODS = 2.0 ** np.arange(-4.0, 4.01, 0.5)
 """Of the length of the recording: periods that are tried first."""
-PERIOD_TOLERANCE = 1e-7
+PERIOD_TOLERANCE = 1e-6
 """Of the logarithm of the period."""
+AROUND = 0.02
+"""Of the logarithm of the period: how far it may move once the gain is known."""
 FRAMES_PER_INPUT = 5
 LEAST_FRAMES = 2_000
 N_ROUNDS = 15
@@ -84,33 +86,42 @@ def fit_drifting(
     """
     fewer = problem.thinned(max(LEAST_FRAMES, FRAMES_PER_INPUT * problem.wiring.n_neurons))
     whole = problem.thinned(max_frames)
+    still = np.zeros((2, problem.wiring.n_neurons))
+    course = DriftCourse(first_period(fewer, own) if period is None else period, still, own)
     if period is None:
-        period = found_period(fewer, own)
-    course = DriftCourse(period, np.zeros((2, problem.wiring.n_neurons)), own)
+        course = settled_course(fewer, course, N_ROUNDS)
+        course = replace(course, period=refined_period(fewer, course, AROUND))
     if fewer.every > whole.every:
         course = settled_course(fewer, course, N_ROUNDS)
     return finished(whole, settled_course(whole, course, N_ROUNDS if fewer.every <= whole.every else N_LAST))
 
 
-def found_period(problem: Problem, own: NoTerms | TanhTerm) -> float:
-    """The period [s] that leaves least of some neurons' equations, whatever their gain."""
+def first_period(problem: Problem, own: NoTerms | TanhTerm) -> float:
+    """The period [s] that leaves least of some neurons' equations, of a few and what lies between."""
+    length, still = problem.dt * problem.frames.n_targets(problem.target), np.zeros((2, problem.wiring.n_neurons))
+    courses = [DriftCourse(length * share, still, own) for share in PERIODS]
+    best = courses[int(np.argmin([left(problem, course) for course in courses]))]
+    return refined_period(problem, best, float(np.log(PERIODS[1] / PERIODS[0])))
+
+
+def refined_period(problem: Problem, course: DriftCourse, around: float) -> float:
+    """The best period [s] around that of a course; (+-) ``around`` in its logarithm."""
+
+    def misfit(log_ratio: float) -> float:
+        return left(problem, replace(course, period=course.period * float(np.exp(log_ratio))))
+
+    found = minimize_scalar(misfit, bounds=(-around, around), method="bounded", options={"xatol": PERIOD_TOLERANCE})
+    return course.period * float(np.exp(found.x))
+
+
+def left(problem: Problem, course: DriftCourse) -> float:
+    """Mean log of what some neurons' equations leave, with the best gain close to that of the course."""
     asked = fed_sample(problem.wiring)
     some = replace(problem, wiring=inputs_of(problem.wiring, asked))
-    length = problem.dt * problem.frames.n_targets(problem.target)
-
-    def left(log_period: float) -> float:
-        course = DriftCourse(float(np.exp(log_period)), np.zeros((2, len(asked))), own)
-        constant = solve(products(some, course, None).grams, some.wiring)
-        fitted = solve(products(some, course, constant).grams, some.wiring)  # the gain to first order
-        return float(np.log(np.maximum(fitted.residual_std[asked], 1e-12)).mean())
-
-    grid = np.log(length * PERIODS)
-    best = grid[int(np.argmin([left(x) for x in grid]))]
-    width = grid[1] - grid[0]
-    options = {"xatol": PERIOD_TOLERANCE}
-    return float(
-        np.exp(minimize_scalar(left, bounds=(best - width, best + width), method="bounded", options=options).x)
-    )
+    constant = solve(products(some, course, None).grams, some.wiring)
+    found = products(some, course, constant)
+    fitted = solve(found.grams, some.wiring)
+    return float((np.log(np.maximum(fitted.residual_std, 1e-12)) + found.log_gain)[asked].mean())
 
 
 def finished(problem: Problem, course: DriftCourse) -> LinearCircuit:

@@ -1,9 +1,9 @@
 r"""Messages :math:`g(v_j / t_i)` of a known shape g, with a width t of every receiving neuron that is not known.
 
 Every equation is solved for a few widths, one for all neurons at a time; each neuron takes the width that leaves least.
-Neurons whose widths are close are a group (a cell type, if the circuit has types). The width of a group is refined by
+Neurons with the same width are a group (a cell type, if the circuit has types). The width of a group is refined by
 Gauss-Newton steps beside the plasticity: :math:`p_i \sum_j \theta_{ij}\, \partial_{\log t}\, g(v_j / t)` is one more
-free column, and the median over the group's neurons is the step.
+free column, and the median over the group's neurons is the step. Groups that meet become one.
 """
 
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ from lobula.regression.own_terms import OwnTerms
 from lobula.regression.plasticity import PlasticCourse, best_start, few_frames, mean_size, score_of
 from lobula.regression.ridge import solve
 
-WIDTHS = 2.0 ** np.arange(-1.0, 4.01, 0.5)
+WIDTHS = 2.0 ** np.arange(-1.0, 4.01)
 """That are tried first [a.u.]."""
 TAUS, DEPRESSIONS = (10.0, 100.0), (0.5, 3.0)
 """Starts of the plasticity, see `plasticity.best_start`."""
-CLOSE = 1.5
+CLOSE = 1.2
 """Ratio of neighbouring widths up to which they are of one group."""
 SPACING = 1e-3
 """Of the logarithm of a width: difference that a derivative is taken over."""
 N_ROUNDS = 4
-N_STEPS = 6
+N_STEPS = 8
 LONGEST = 0.3
 LEAST_STEP = 1e-7
 
@@ -113,7 +113,7 @@ def find_widths(frames: Split, wiring: Wiring, shape: MessageFunction, target: s
     for r in range(len(width)):
         part = replace(problem, wiring=inputs_of(wiring, group == r))
         width[r] = refined(part, shape, float(width[r]), start, group == r)
-    return Widths(group, width)
+    return Widths(*grouped(width[group]))
 
 
 def grouped(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
