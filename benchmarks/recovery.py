@@ -2,6 +2,7 @@
 
     python benchmarks/recovery.py run --name sigma-005 --set simulation.process_noise=0.05 --seeds 0 1 2 3 4
     python benchmarks/recovery.py table sigma-005 sigma-05 sigma-0
+    python benchmarks/recovery.py changes benchmarks/results/recovery-2026-11-28
 
 Results go to benchmarks/results/recovery/<name>-seed<k>.json, one file per seed, with machine and versions; what
 is there already is skipped, estimator by estimator. Recordings live in a temporary directory and are deleted.
@@ -157,6 +158,32 @@ def row(name: str, target: str, rung: str, rows: list[dict]) -> str:
     return f"| {' | '.join(line)} |"
 
 
+def changes(args: argparse.Namespace) -> None:
+    """Markdown: by setting, target and rung, the fit R2 of later runs less the stored ones of the same seeds."""
+    print("| setting | target | rung | seeds | change of W, largest fall | tau | V_rest | cell types |")
+    print("|---" * 8 + "|")
+    found: dict[tuple[str, str, str], list[tuple[dict, dict]]] = {}
+    for file in sorted(args.folder.glob("*-seed*.json")):
+        new, old = json.loads(file.read_text()), json.loads((RESULTS / file.name).read_text())
+        for target, scores in new["targets"].items():
+            before = old["targets"].get(target, {})
+            for rung in RUNGS:
+                if scores.get(rung) and before.get(rung):
+                    key = (file.name.rpartition("-seed")[0], target, rung)
+                    found.setdefault(key, []).append((before[rung], scores[rung]))
+    for (name, target, rung), pairs in found.items():
+        cells = [_fall([(old[q]["fit_r2"], new[q]["fit_r2"]) for old, new in pairs if q in new]) for q in QUANTITIES]
+        types = [tuple(s.get("cell_types", {}).get("accuracy") for s in pair) for pair in pairs]
+        cells.append(_fall([pair for pair in types if None not in pair]))
+        print(f"| {name} | {target} | {rung} | {len(pairs)} | {' | '.join(cells)} |")
+
+
+def _fall(pairs: list[tuple[float, float]]) -> str:
+    """Median change, and the largest fall."""
+    differences = [new - old for old, new in pairs]
+    return f"{statistics.median(differences):+.4f} ({min(differences):+.4f})" if differences else "-"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,6 +199,9 @@ def main() -> None:
     show = commands.add_parser("table", help="print the table")
     show.add_argument("names", nargs="+")
     show.set_defaults(call=table)
+    compare = commands.add_parser("changes", help="compare later results with the stored ones")
+    compare.add_argument("folder", type=Path)
+    compare.set_defaults(call=changes)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.call(args)

@@ -13,12 +13,11 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, NonFiniteError, ShapeError
-from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.recovery.support import with_support
 from lobula.training import train
 from lobula.training.candidates import with_candidates
-from lobula.training.closed_form import train_ridge, train_spline
+from lobula.training.closed_form import ridge_messages, train_ridge, train_spline
 from lobula.training.own_messages import sharing_facts
 
 Method = Literal["ridge", "spline", "gnn"]
@@ -76,7 +75,8 @@ def fit(
     target = "observed" if drift is None else "drift"
     dotted = {key if "." in key else f"training.{key}": value for key, value in settings.items()}
     n_types = None if cell_types is None else len(np.unique(cell_types))
-    config = ExperimentConfig().with_values({"training.target": target, "recovery.n_cell_types": n_types, **dotted})
+    facts = {"training.target": target, "training.estimators": [method], "recovery.n_cell_types": n_types}
+    config = ExperimentConfig().with_values({**facts, **dotted})
     with tempfile.TemporaryDirectory() as folder:
         estimates = _estimate(with_candidates(recording, config.update), config, method, Path(folder))
     if cell_types is None:
@@ -115,7 +115,8 @@ def _estimate(recording: Recording, config: ExperimentConfig, method: Method, fo
 def _recovered(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
     target, recovery, notes = config.training.target, config.recovery, prior_note(config.prior)
     if method == "ridge":
-        message, circuit = get_activation(config.ridge.activation), train_ridge(recording, config, folder)
+        circuit = train_ridge(recording, config, folder)
+        message = ridge_messages(config, folder)
         return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update, notes=notes)
     spline = None
     if method == "spline" or config.training.warm_start == "spline":

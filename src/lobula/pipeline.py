@@ -24,7 +24,6 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, recording_digest
 from lobula.errors import MissingInputError
-from lobula.kernels import get_activation
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.recovery.support import with_support
 from lobula.regression import LinearCircuit
@@ -46,7 +45,7 @@ from lobula.simulation.truth import Truth
 from lobula.training import load_model
 from lobula.training import train as train_gnn
 from lobula.training.candidates import with_candidates
-from lobula.training.closed_form import load_spline, train_ridge, train_spline
+from lobula.training.closed_form import load_spline, ridge_messages, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
 from lobula.training.own_messages import sharing_facts
 
@@ -205,7 +204,7 @@ def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress:
 def _estimates(name: str, recording: Recording, config: ExperimentConfig, model: Path) -> Estimates:
     target = config.training.target
     if name == "ridge":
-        message, circuit = get_activation(config.ridge.activation), LinearCircuit.load(model / "circuit.npz")
+        message, circuit = ridge_messages(config, model), LinearCircuit.load(model / "circuit.npz")
         notes = {"assumed_message_function": config.ridge.activation, **prior_note(config.prior)}
         return recover_circuit(
             recording, circuit, message, name, target, config.recovery, update=config.update, notes=notes

@@ -20,7 +20,7 @@ def recorded(
     """Frames of a network after 500 that are not kept; ``wiring`` in place of its own for whoever fits."""
     simulator, rng = SignalCircuit(circuit, DT), np.random.default_rng(0)
     n, nothing = circuit.n_neurons, np.zeros(0, dtype="f4")
-    state = simulator.full_state(5 * rng.standard_normal(n, dtype="f4"))
+    state = simulator.full_state(5 * rng.standard_normal(n, dtype="f4"), -500)
     voltage, drift = np.empty((2, n_frames, n), "f4")
     for t in range(-500, n_frames):
         rate = simulator.drift(state, nothing)

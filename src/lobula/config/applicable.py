@@ -44,6 +44,7 @@ def refuse_others(config: Any) -> None:
             "update.graph: got all_pairs with a prior, expected known: counts and ties belong to the edges of a known "
             "graph; or turn section prior off"
         )
+    _refuse_varying(config)
     if source == "signal":
         _refuse_sparse(config)
         strangers = list(_FLY_FIELDS)
@@ -60,6 +61,34 @@ def refuse_others(config: Any) -> None:
             raise ConfigError(
                 f"{path}: got {value!r}, but connectome.source is {source}, which has no use for it{hint}"
             )
+
+
+def _refuse_varying(config: Any) -> None:
+    """Check that circuits that change are fitted with what can tell it."""
+    update, prefix = config.update, f"update.varying: got {config.update.varying} with"
+    if config.ridge.widths == "receiver" and (update.varying, update.weights) != ("plasticity", "absolute"):
+        raise ConfigError(
+            f"ridge.widths: got receiver with update.varying={update.varying} and update.weights={update.weights}, "
+            "expected plasticity and absolute; or set ridge.widths=one"
+        )
+    if update.varying == "none":
+        if update.drift_period is not None:
+            raise ConfigError("update.drift_period: is given, but update.varying is none; set update.varying=drift")
+        return
+    if tuple(config.training.estimators) != ("ridge",):
+        others = ", ".join(name for name in config.training.estimators if name != "ridge")
+        raise ConfigError(
+            f"{prefix} training.estimators {others}, expected ridge alone; set training.estimators=[ridge]"
+        )
+    if config.prior.is_active:
+        raise ConfigError(f"{prefix} prior {config.prior.label}, expected none; turn section prior off")
+    if update.graph == "all_pairs":
+        raise ConfigError(f"{prefix} update.graph=all_pairs, expected known: standard errors leave the change out")
+    forms = ("linear", "tanh", "spline") if update.varying == "plasticity" else ("linear", "tanh")
+    if update.form not in forms:
+        raise ConfigError(f"{prefix} update.form={update.form}, expected {' or '.join(forms)}")
+    if config.simulation.trial_frames is not None:
+        raise ConfigError(f"{prefix} simulation.trial_frames, expected null: what changes follows from the past")
 
 
 def _refuse_sparse(config: Any) -> None:

@@ -12,6 +12,7 @@ import zarr
 from scipy.sparse import csr_matrix
 
 from lobula.data.pair_table import PairTable
+from lobula.data.varying import Drift, Plasticity, arrays_of, from_arrays
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, ShapeError, StoreError
 
@@ -44,6 +45,7 @@ class Estimates:
         pair: message function of both ends of an edge, where messages depend on the target, too; it takes the place of
             g_j(v_j) in the equation, and the curve is then its mean over the targets.
         receiver: (N,) group of every neuron as a receiver, 0 .. R-1, where messages depend on it.
+        varying: what changes over the recording: a gain on the summed messages, and own terms (`data.varying`).
     """
 
     edges: pd.DataFrame
@@ -58,6 +60,7 @@ class Estimates:
     notes: dict[str, Any] = field(default_factory=dict)
     pair: PairTable | None = None
     receiver: np.ndarray | None = None
+    varying: Plasticity | Drift | None = None
 
     def message(self, voltage: np.ndarray) -> np.ndarray:
         """Messages (..., N) at voltages (..., N), linear between the points of the curve and beyond its ends.
@@ -76,8 +79,13 @@ class Estimates:
         left = y[index, neuron]
         return left + fraction * (y[index + 1, neuron] - left)
 
-    def drift(self, voltage: np.ndarray, external: np.ndarray | float = 0.0) -> np.ndarray:
-        """dv/dt (..., N) at voltage (..., N) and external input (..., N) [a.u./s]."""
+    def drift(
+        self, voltage: np.ndarray, external: np.ndarray | float = 0.0, state: np.ndarray | None = None
+    ) -> np.ndarray:
+        """dv/dt (..., N) at voltage (..., N) and external input (..., N) [a.u./s].
+
+        Where the circuit changes, ``state`` is its plasticity (..., N) or the time (..., 1), see `data.varying`.
+        """
         theta, wiring = self.dynamics["theta"], self.wiring
         if self.pair is None:
             matrix, messages = self._summed(theta), self.message(voltage)
@@ -87,6 +95,9 @@ class Estimates:
             messages = self.pair.on_edges(flat, flat, wiring.pre, wiring.post)
         summed = (matrix @ messages.reshape(-1, messages.shape[-1]).T).T.reshape(np.shape(voltage))
         leak = self.dynamics["k"] * voltage + self.dynamics["c"]
+        if self.varying is not None:
+            gain, extra = self.varying.at(voltage, self.varying.usual if state is None else state)
+            leak, summed = leak + extra, gain * summed
         return leak + self.own(voltage) + self.dynamics["q"] * external + summed
 
     def _summed(self, theta: np.ndarray) -> csr_matrix:
@@ -108,13 +119,20 @@ class Estimates:
         left = table[index, neuron]
         return left + (position - index) * (table[index + 1, neuron] - left)
 
-    def predict(self, v0: np.ndarray, stimulus: np.ndarray | None = None, n_steps: int | None = None) -> np.ndarray:
+    def predict(
+        self,
+        v0: np.ndarray,
+        stimulus: np.ndarray | None = None,
+        n_steps: int | None = None,
+        state: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Rolls the recovered circuit out with Euler steps, without noise.
 
         Args:
             v0: (N,) or (R, N) initial voltages, R independent rollouts [a.u.].
             stimulus: (T, H) or (T, N), or (R, T, H) for R rollouts; None for no input.
             n_steps: number of steps T where there is no stimulus.
+            state: where the circuit changes, (N,) or (R, N) plasticity, or (1,) or (R, 1) times [s], at v0.
 
         Returns:
             (T, N) or (R, T, N) voltage after each step [a.u.]; a rollout that leaves the finite numbers stays at its
@@ -128,10 +146,14 @@ class Estimates:
         if steps is None:
             raise ShapeError("predict: got neither stimulus nor n_steps; give one of them")
         out = np.empty((len(v), steps, v.shape[1]), dtype=np.float32)
+        if self.varying is not None:
+            state = np.array(np.atleast_2d(self.varying.usual if state is None else state), dtype=np.float64)
         for t in range(steps):
             external = 0.0 if rows is None else self.wiring.spread(rows[:, t])
             with np.errstate(all="ignore"):
-                new = v + self.dt * self.drift(v, external)
+                new = v + self.dt * self.drift(v, external, state)
+                if self.varying is not None and state is not None:
+                    state = self.varying.advance(state, v, self.dt)
             v = np.where(np.isfinite(new) & (np.abs(new) < 1e6), new, v)
             out[:, t] = v
         return out if np.ndim(v0) == 2 else out[0]
@@ -149,7 +171,7 @@ class Estimates:
             for column in table.columns:
                 part.create_array(column, data=np.ascontiguousarray(table[column].to_numpy()))
         part = group.create_group("dynamics")
-        for name, values in self.dynamics.items():
+        for name, values in {**self.dynamics, **arrays_of(self.varying)}.items():
             part.create_array(name, data=np.ascontiguousarray(values))
         group.create_array("curve_voltage", data=self.curve_voltage)
         group.create_array("curve_message", data=self.curve_message)
@@ -183,6 +205,7 @@ class Estimates:
                 for name in ("edges", "neurons")
             }
             dynamics = {name: group[f"dynamics/{name}"][:] for name in (*DYNAMICS, *OWN) if f"dynamics/{name}" in group}
+            varying = from_arrays({name: array[:] for name, array in group["dynamics"].arrays()})
             if missing := [name for name in DYNAMICS if name not in dynamics]:
                 raise KeyError(missing[0])
             curve = {name: group[name][:] for name in ("curve_voltage", "curve_message")}
@@ -193,4 +216,6 @@ class Estimates:
             raise StoreError(
                 f"estimates: {path} is truncated or not written by lobula ({type(error).__name__}); run recover again"
             ) from error
-        return cls(**tables, dynamics=dynamics, **curve, wiring=wiring, pair=pair, receiver=receiver, **facts)
+        return cls(
+            **tables, dynamics=dynamics, **curve, wiring=wiring, pair=pair, receiver=receiver, varying=varying, **facts
+        )

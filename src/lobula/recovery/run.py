@@ -83,20 +83,21 @@ def recover_circuit(
         update: section `update`.
         pair: the message function of both ends of an edge, if there is one; ``curve`` is then its mean over targets.
     """
-    wiring = recording.wiring
-    voltage = sample_voltage(recording["train"])
-    is_shared, absolute = method == "ridge" or curve is not None, update.weights == "absolute"
+    wiring, voltage = recording.wiring, sample_voltage(recording["train"])
+    absolute, receiver = update.weights == "absolute", message.group if isinstance(message, GroupMessages) else None
+    is_shared = (method == "ridge" and receiver is None) or curve is not None
     gauge = gauge_of(recording["train"], voltage, message, is_shared, method == "gnn", update)
     columns = columns_of(message, wiring)
-    if weight is None:
-        weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[columns]
+    stated = circuit.theta if absolute else circuit.weight(wiring)
+    weight = stated * gauge.scale[columns] if weight is None else weight
     v_rest = rest_with_gauge(circuit, wiring, gauge, columns) if v_rest is None else v_rest
     curve = shared_table(message, voltage) if curve is None and is_shared else curve
     curve_voltage, curve_message = curve_table(curve, message, voltage)
+    own = None if is_shared else message
     near = message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
-    facts |= own_voltage_notes(recording, circuit_predictor(circuit, near, wiring), target, facts)
-    own, standing = None if is_shared else message, np.asarray(message(voltage)).mean(0) - gauge.offset
+    facts |= own_voltage_notes(recording, circuit, near, target, facts)
+    standing = np.asarray(message(voltage)).mean(0) - gauge.offset
     return Estimates(
         edges=edge_table(wiring, circuit, weight, gauge.scale[columns], absolute),
         neurons=neuron_table(wiring, circuit, weight, v_rest, embedding, config, voltage, standing[columns], own),
@@ -109,7 +110,8 @@ def recover_circuit(
         target=target,
         notes=facts,
         pair=pair,
-        receiver=message.group if isinstance(message, GroupMessages) else None,
+        receiver=receiver,
+        varying=circuit.varying,
     )
 
 
@@ -291,8 +293,16 @@ def _error(predict: Predictor, frames: Split, wiring: Wiring, target: str) -> fl
     return held_out_error(predict, frames, wiring, target, 500)
 
 
-def own_voltage_notes(recording: Recording, predict: Predictor, target: str, notes: dict[str, Any]) -> dict[str, Any]:
-    """Notes on what the fitted equation leaves that bends with the neuron's own voltage, and a warning if it does."""
+def own_voltage_notes(
+    recording: Recording, circuit: LinearCircuit, message: Messages, target: str, notes: dict[str, Any]
+) -> dict[str, Any]:
+    """Notes on what the fitted equation leaves that bends with the neuron's own voltage, and a warning if it does.
+
+    Nothing of a circuit that changes: single frames do not tell its prediction.
+    """
+    if circuit.varying is not None:
+        return {}
+    predict = circuit_predictor(circuit, message, recording.wiring)
     left = curvature_left(predict, recording["validation"], recording.wiring, target)
     warnings = list(notes.get("warnings", []))
     if left.matters:

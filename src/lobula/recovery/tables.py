@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lobula.config.recovery import RecoveryConfig
+from lobula.data.varying import Plasticity
 from lobula.data.wiring import Wiring
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.dynamic_types import (
@@ -69,6 +70,30 @@ def edge_table(
     )
 
 
+def changing_features(circuit: LinearCircuit, voltage: np.ndarray) -> list[np.ndarray]:
+    """What types that change may differ in, besides: (N, P) where plasticity settles, or own rates at half a period."""
+    varying = circuit.varying
+    if varying is None:
+        return []
+    grid = np.repeat(common_voltages(voltage)[:, None], voltage.shape[1], axis=1)
+    if isinstance(varying, Plasticity):
+        curves = varying.settled(grid)
+    else:
+        curves = circuit.k * grid + circuit.c + circuit.own(grid) + varying.at(grid, varying.period / 2)[1]
+    return [curves.T / max(float(np.sqrt(np.nanmean(curves**2))), 1e-12)]
+
+
+def changing_columns(circuit: LinearCircuit) -> dict[str, np.ndarray]:
+    """Columns of a circuit that changes: plasticity, or the time constant half a period later."""
+    varying = circuit.varying
+    if varying is None:
+        return {}
+    if isinstance(varying, Plasticity):
+        return {"plasticity_tau": varying.tau, "plasticity_alpha": varying.alpha}
+    with np.errstate(divide="ignore"):
+        return {"tau_half": -1.0 / (circuit.k + 2 * varying.k[0])}
+
+
 def neuron_table(
     wiring: Wiring,
     circuit: LinearCircuit,
@@ -99,6 +124,7 @@ def neuron_table(
         if message is None:  # else offsets of the message functions hide all levels
             rates = with_levels(rates, level_error(circuit, wiring, standing))
         features = type_features(rates, *(part.T for part in sent))
+        features = np.concatenate([features, *changing_features(circuit, voltage)], axis=1)
         types = find_dynamic_types(features, config.n_cell_types)
     else:
         features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
@@ -111,6 +137,7 @@ def neuron_table(
         "cluster": types.gmm,
         "cluster_kmeans": types.k_means,
     }
+    table |= changing_columns(circuit)
     if embedding is not None:
         table |= {f"embedding_{d}": embedding[:, d] for d in range(embedding.shape[1])}
     return pd.DataFrame(table)

@@ -7,11 +7,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lobula.data.varying import Drift, Plasticity, arrays_of, from_arrays
 from lobula.data.wiring import Wiring
 from lobula.errors import MissingInputError, StoreError
 from lobula.regression.tabulate import NeuronCurves
 
 OWN_TABLE = ("own_low", "own_step", "own_table")
+NO_ARRAYS = ("own_curves", "varying")
+"""Fields of a circuit that consist of arrays themselves."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class LinearCircuit:
         message_mean, message_std: (N,) statistics of the messages the fit used.
         own_gain: (N, K) coefficients of the own terms; (0, 0) where there are none.
         own_curves: what a neuron does by itself beyond k v + c [a.u./s], as a table; None: nothing.
+        varying: what changes over the recording; None: nothing.
     """
 
     k: np.ndarray
@@ -49,6 +53,7 @@ class LinearCircuit:
     message_std: np.ndarray
     own_gain: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     own_curves: NeuronCurves | None = None
+    varying: Plasticity | Drift | None = None
 
     @property
     def tau(self) -> np.ndarray:
@@ -65,9 +70,10 @@ class LinearCircuit:
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
         with path.open("wb") as file:
-            arrays: dict[str, Any] = {name: value for name, value in vars(self).items() if name != "own_curves"}
+            arrays: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in NO_ARRAYS}
             own = {} if self.own_curves is None else self.own_curves.arrays
-            np.savez(file, **arrays | {f"own_{name}": array for name, array in own.items()})
+            arrays |= {f"own_{name}": array for name, array in own.items()}
+            np.savez(file, **arrays | arrays_of(self.varying))
 
     @classmethod
     def load(cls, path: Path) -> "LinearCircuit":
@@ -82,8 +88,10 @@ class LinearCircuit:
         try:
             with np.load(path) as arrays:
                 own = [arrays[name] for name in OWN_TABLE if name in arrays]
-                plain = {name: arrays[name] for name in arrays.files if name not in OWN_TABLE}
-                return cls(**plain, own_curves=NeuronCurves(*own) if own else None)
+                varying = from_arrays(dict(arrays))
+                others = {*OWN_TABLE, *arrays_of(varying)}
+                plain = {name: arrays[name] for name in arrays.files if name not in others}
+                return cls(**plain, own_curves=NeuronCurves(*own) if own else None, varying=varying)
         except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
             raise StoreError(
                 f"circuit: {path} is truncated or foreign ({type(error).__name__}); train again"

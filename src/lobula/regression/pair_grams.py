@@ -67,11 +67,12 @@ class PairSums:
         wiring: the graph.
         device: where they are computed.
         own: terms of every neuron's own voltage.
+        n_given: further own terms, whose values `add_rows` is given.
     """
 
-    def __init__(self, wiring: Wiring, device: torch.device, own: OwnTerms) -> None:
+    def __init__(self, wiring: Wiring, device: torch.device, own: OwnTerms, n_given: int = 0) -> None:
         self._wiring, self._device, self._own = wiring, device, own
-        n, m = wiring.n_neurons, 4 + own.n_terms
+        n, m = wiring.n_neurons, 4 + own.n_terms + n_given
         self._fed = np.flatnonzero(wiring.in_degree > 0)
         zeros = {"dtype": torch.float64, "device": device}
         self._messages = torch.zeros(n, n, **zeros)
@@ -80,16 +81,19 @@ class PairSums:
 
     def add(self, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> None:
         """Adds a block of frames, each (T, N)."""
-        rows = self._tensor(self.rows_of(voltage, external, target))
-        h = self._tensor(messages.T.astype(np.float64))
+        self.add_rows(messages, self.rows_of(voltage, external, target), external is not None)
+
+    def add_rows(self, messages: np.ndarray, rows: np.ndarray, has_input: bool) -> None:
+        """Adds a block of frames: messages (T, N), and rows (N, M, T) as of `rows_of`."""
+        f, h = self._tensor(rows), self._tensor(messages.T.astype(np.float64))
         self._messages.addmm_(h, h.T)
-        fed = rows[self._fed]
-        for m in range(rows.shape[1]):
+        fed = f[self._fed]
+        for m in range(f.shape[1]):
             if m == 1:
                 self._cross[m] += h.sum(1)[:, None]
-            elif m != 2 or external is not None:
+            elif m != 2 or has_input:
                 self._cross[m].addmm_(h, fed[:, m].T)
-        self._rows += rows @ rows.transpose(1, 2)
+        self._rows += f @ f.transpose(1, 2)
 
     def rows_of(self, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> np.ndarray:
         """(N, M, T) rows v, 1, I, own terms, y of every neuron from a block of frames, each (T, N)."""

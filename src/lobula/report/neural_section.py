@@ -8,6 +8,7 @@ from lobula.data.split import Split
 from lobula.figures import activity_ranks, kinograph, residual_spread
 from lobula.metrics import activity_spectrum, expected_residual
 from lobula.recovery.gauge import sample_voltage
+from lobula.recovery.states import states_along
 from lobula.report.activity_sections import scene
 from lobula.report.circuit_sections import cell_types
 from lobula.report.exhibits import Exhibit, Section
@@ -83,7 +84,9 @@ def _rolled(inputs: ReportInputs, split: Split, first: np.ndarray, start: int, s
     estimates = inputs.estimates.get(inputs.headline or "")
     if estimates is None or estimates.wiring.n_neurons != len(first):
         return None
-    return estimates.predict(first, split.stimulus(start, stop - 1), stop - 1 - start)
+    states = None if inputs.recording is None else states_along(estimates, inputs.recording, split.name, start + 1)
+    state = None if states is None else states[start]
+    return estimates.predict(first, split.stimulus(start, stop - 1), stop - 1 - start, state)
 
 
 def _kinds(inputs: ReportInputs, n: int) -> tuple[np.ndarray, list[str]]:

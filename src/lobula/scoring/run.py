@@ -12,10 +12,13 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary, valid_time
 from lobula.recovery.run import rest_with_gauge
+from lobula.recovery.states import states_along
 from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
 from lobula.regression import fit_circuit
 from lobula.regression.edge_messages import columns_of
 from lobula.regression.update_form import prepare
+from lobula.regression.varying import fit_changing
+from lobula.scoring.changing import changing_scores, true_change
 from lobula.scoring.graph import support_of
 from lobula.scoring.truth_gauge import true_gauge
 from lobula.simulation.truth import Truth
@@ -43,7 +46,11 @@ def score_ceiling(recording: Recording, truth: Truth, config: ExperimentConfig, 
     message, frames = truth.dynamics.message_function(), recording["train"]
     wiring, target = recording.wiring, config.training.target
     form = prepare(truth.dynamics.update_form, frames, wiring, target)
-    circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own)
+    change = true_change(truth)
+    if change is None:
+        circuit = fit_circuit(frames, form.wiring, message, target, max_frames, own=form.own)
+    else:
+        circuit = fit_changing(frames, form.wiring, message, change, target, max_frames, form.own)
     circuit = form.finish(circuit, message)
     identifiable = circuit.resolution >= IDENTIFIABLE_RESOLUTION
     gauge, absolute = true_gauge(truth, recording, config.update), config.update.weights == "absolute"
@@ -76,16 +83,19 @@ def score_estimates(
             circuit.weight, estimates.edges["weight"].to_numpy(), circuit.wiring.pre, circuit.n_neurons
         ),
         **support,
+        **changing_scores(estimates, truth),
     }
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Stretches of held-out recording to roll out over: true voltage (R, S+1, N) and stimulus (R, S, H) or None."""
+    """Stretches of held-out recording to roll out over: true voltage (R, S+1, N), stimulus (R, S, H) or None, and first
+    frames (R,)."""
 
     true: np.ndarray
     stimulus: np.ndarray | None
     neurons: np.ndarray
+    starts: np.ndarray
 
 
 def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
@@ -100,7 +110,7 @@ def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
     spread = true[0].std(0)
     order = np.argsort(spread)[::-1][: max(len(spread) // 2, N_TRACES)]
     neurons = np.sort(order[np.linspace(0, len(order) - 1, min(N_TRACES, len(order))).astype(int)])
-    return Rollouts(true, stimulus, neurons)
+    return Rollouts(true, stimulus, neurons, starts)
 
 
 def score_prediction(
@@ -113,15 +123,18 @@ def score_prediction(
     """
     split, wiring = recording["test"], recording.wiring
     last = min(2000, split.n_targets(target))
+    states = states_along(estimates, recording, "test", max(last, int(rollouts.starts[-1]) + 1))
     parts = []
     for start in range(0, last, 250):
         stop = min(start + 250, last)
         rows = split.stimulus(start, stop)
         external = 0.0 if rows is None else wiring.spread(rows)
-        parts.append(estimates.drift(split.voltage(start, stop), external).astype(np.float32))
+        now = None if states is None else states[start:stop]
+        parts.append(estimates.drift(split.voltage(start, stop), external, now).astype(np.float32))
     y = np.concatenate([split.target(target, s, min(s + 250, last)) for s in range(0, last, 250)])
     scores = summary(y, np.concatenate(parts), "one_step")
-    predicted = estimates.predict(rollouts.true[:, 0], rollouts.stimulus, rollouts.true.shape[1] - 1)
+    began = None if states is None else states[rollouts.starts]
+    predicted = estimates.predict(rollouts.true[:, 0], rollouts.stimulus, rollouts.true.shape[1] - 1, began)
     true = rollouts.true[:, 1:]
     n = true.shape[-1]
     scores |= summary(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")

@@ -13,27 +13,52 @@ from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
+from lobula.regression.edge_messages import GroupMessages, MessageFunction
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import prepare
+from lobula.regression.varying import Change, fit_changing
+from lobula.regression.widths import Widths, find_widths
 from lobula.training.distributed import process_device
 from lobula.training.own_messages import fit_own_messages, load_own
 from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed
+
+WIDTHS = "widths.npz"
 
 
 def train_ridge(
     recording: Recording, config: ExperimentConfig, out: Path, on_block: Callable[[int], None] | None = None
 ) -> LinearCircuit:
     """Evidence ridge with the message function that section `ridge` assumes; writes circuit.npz."""
-    message = get_activation(config.ridge.activation)
+    shape = get_activation(config.ridge.activation)
+    message: MessageFunction | GroupMessages = shape
     frames, target = recording["train"], config.training.target
     device = process_device(config.training.device)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
-    most, solver = config.ridge.max_frames, solver_for(config.prior, recording)
-    circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own, solver)
+    most, solver, update = config.ridge.max_frames, solver_for(config.prior, recording), config.update
+    if update.varying == "none":
+        circuit = fit_circuit(frames, form.wiring, message, target, most, on_block, device, form.own, solver)
+    else:
+        if config.ridge.widths == "receiver":
+            widths = find_widths(frames, form.wiring, shape, target, form.own)
+            out.mkdir(parents=True, exist_ok=True)
+            widths.save(out / WIDTHS)
+            message = widths.messages(shape)
+        change = Change(update.varying, update.drift_period)
+        circuit = fit_changing(frames, form.wiring, message, change, target, most, form.own)
     circuit = form.finish(circuit, message)
     out.mkdir(parents=True, exist_ok=True)
     circuit.save(out / "circuit.npz")
     return circuit
+
+
+def ridge_messages(config: ExperimentConfig, out: Path) -> MessageFunction | GroupMessages:
+    """The messages of what `train_ridge` wrote.
+
+    Raises:
+        StoreError: if a file is truncated.
+    """
+    shape = get_activation(config.ridge.activation)
+    return Widths.load(out / WIDTHS).messages(shape) if config.ridge.widths == "receiver" else shape
 
 
 def train_spline(
