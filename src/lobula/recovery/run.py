@@ -78,8 +78,7 @@ def recover_circuit(
         curve: the message function, if one curve serves all neurons; else it is tabulated neuron by neuron.
         embedding: (N, D), if the model has one.
         notes: further facts for the estimates.
-        weight: (E,) instead of the circuit's own, from another read-out.
-        v_rest: (N,) instead of the circuit's own.
+        weight, v_rest: (E,), (N,) instead of the circuit's own, from another read-out.
         update: section `update`.
         pair: the message function of both ends of an edge, if there is one; ``curve`` is then its mean over targets.
     """
@@ -88,13 +87,12 @@ def recover_circuit(
     is_shared = (method == "ridge" and receiver is None) or curve is not None
     gauge = gauge_of(recording["train"], voltage, message, is_shared, method == "gnn", update)
     columns = columns_of(message, wiring)
-    stated = circuit.theta if absolute else circuit.weight(wiring)
-    weight = stated * gauge.scale[columns] if weight is None else weight
+    if weight is None:
+        weight = (circuit.theta if absolute else circuit.weight(wiring)) * gauge.scale[columns]
     v_rest = rest_with_gauge(circuit, wiring, gauge, columns) if v_rest is None else v_rest
     curve = shared_table(message, voltage) if curve is None and is_shared else curve
     curve_voltage, curve_message = curve_table(curve, message, voltage)
-    own = None if is_shared else message
-    near = message if pair is None else EdgeMessages.shared(pair)
+    own, near = None if is_shared else message, message if pair is None else EdgeMessages.shared(pair)
     facts = {"visited": list(gauge.visited), "message_scale": float(np.median(gauge.scale)), **(notes or {})}
     facts |= own_voltage_notes(recording, circuit, near, target, facts)
     standing = np.asarray(message(voltage)).mean(0) - gauge.offset
