@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,28 @@ def test_without_ray(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes with one core each; the address of their head."""
-    os.environ |= {"RAY_raylet_start_wait_time_s": "300"}  # a machine of tests may be slow
     pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
-    nodes.add_node(num_cpus=1, num_gpus=0)
+    get_node = services.get_node
+
+    def patient_get_node(*words):
+        """Ray gives a node 30 s to come up, which a busy machine may not keep: this asks for longer."""
+        end = time.monotonic() + 300
+        while True:
+            try:
+                return get_node(*words)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_agent_register_timeout_ms", "300000")
+        patch.setattr(services, "get_node", patient_get_node)
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+        nodes.add_node(num_cpus=1, num_gpus=0)
     yield nodes.address
     import ray
 
