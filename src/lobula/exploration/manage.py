@@ -12,6 +12,7 @@ from lobula.errors import ConfigError, MissingInputError
 from lobula.exploration import inbox, patches
 from lobula.exploration.controller import Controller, Parts
 from lobula.exploration.engines.registry import make_engine
+from lobula.exploration.explain import node_of
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.policies.registry import make_policy
@@ -22,7 +23,6 @@ from lobula.exploration.repeat import is_same, repeat_run
 from lobula.exploration.scorer import Scorer
 from lobula.exploration.study import Study
 from lobula.exploration.study_files import save_study
-from lobula.exploration.summary import find_node
 from lobula.exploration.variance import posteriors, variance_rows
 from lobula.exploration.views.render import write_views
 
@@ -101,11 +101,11 @@ def node_diff(path: Path, number: int) -> str:
     """Settings of a node against the base of its block, and its code against the base commit.
 
     Raises:
-        ConfigError: if there is no such node.
+        ProposalError: if there is no such node.
     """
     folder = StudyFolder(path)
     with Journal.open(_existing(folder)) as journal:
-        node = find_node(journal.snapshot(), number)
+        node = node_of(journal.snapshot(), number)
         base = journal.base(node.block).to_dict()
     lines = []
     for name, value in sorted(node.values.items()):
@@ -119,12 +119,13 @@ def promote_node(path: Path, number: int, out: Path | None, branch: str | None) 
     """Writes a node's settings as a recipe and, with ``branch``, its code as a branch; says what was written.
 
     Raises:
-        ConfigError: if there is no such node, or the file exists.
+        ProposalError: if there is no such node.
+        ConfigError: if the file exists.
         PatchError: if the node has no code of its own, or the branch exists.
     """
     folder = StudyFolder(path)
     with Journal.open(_existing(folder)) as journal:
-        node = find_node(journal.snapshot(), number)
+        node = node_of(journal.snapshot(), number)
         config = journal.config(node.config)
     name = f"{journal.study.name}-{number}"
     target = out or Path(f"{name}.yaml")

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from lobula.errors import ConfigError
+from lobula.exploration.certificate import certificates
+from lobula.exploration.explain import node_of
 from lobula.exploration.judge import classify, values_of
 from lobula.exploration.outcomes import distinct
-from lobula.exploration.policies.race import baseline, groups, winner
 from lobula.exploration.records import NodeRecord, RunRecord, Snapshot
 from lobula.exploration.statistics import paired
 from lobula.exploration.variance import noise_floor, posteriors, variance_rows
@@ -66,24 +66,17 @@ def best_rows(snapshot: Snapshot, n: int = N_BEST) -> list[dict[str, Any]]:
 def certified(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Winner against baseline on the hold-out pairs, one row per race; empty before the certification."""
     rows = []
-    for nodes in groups(snapshot):
-        best, base = winner(snapshot, nodes), baseline(nodes)
-        if best is None:
+    for found in certificates(snapshot):
+        if found.holdout is None:
             continue
-        own = values_of(snapshot, best.config, holdout=True)
-        if not own:
-            continue
-        sign = _sign(snapshot)
-        row: dict[str, Any] = {"winner": best.id, "values": dict(best.values), "n": len(own)}
-        row["claimed"] = sign * _mean(values_of(snapshot, best.config))
-        row["on_holdout"] = sign * _mean(own)
-        if base is not None and base.config != best.config:
-            other = values_of(snapshot, base.config, holdout=True)
-            row |= {"baseline": base.id, "baseline_on_holdout": sign * _mean(other)} if other else {}
-            compared = paired(own, other)
-            if compared is not None:
-                row |= {"difference": compared.difference, "low": compared.low, "high": compared.high}
-                row |= {"pairs": compared.n, "p_value": compared.p_value}
+        sign, best = _sign(snapshot), snapshot.node(found.winner)
+        row: dict[str, Any] = {"winner": best.id, "values": dict(best.values), "n": found.verdict.n_runs}
+        row |= {"claimed": sign * found.panel, "on_holdout": sign * found.holdout, "baseline": found.baseline}
+        if found.difference is not None:
+            compared = found.difference
+            low, high = sorted((sign * compared.low, sign * compared.high))
+            row |= {"difference": sign * compared.difference, "low": low, "high": high}
+            row |= {"pairs": compared.n, "p_value": compared.p_value}
         rows.append(row)
     return rows
 
@@ -140,9 +133,9 @@ def explain(snapshot: Snapshot, number: int) -> dict[str, Any]:
     """All that is known of a node.
 
     Raises:
-        ConfigError: if there is no such node.
+        ProposalError: if there is no such node.
     """
-    node = find_node(snapshot, number)
+    node = node_of(snapshot, number)
     proposal = next((record for record in snapshot.proposals if record.node == number), None)
     facts = _node_row(snapshot, node)
     facts |= {"proposer": node.proposer, "hypothesis": node.hypothesis, "note": node.note, "code": node.code}
@@ -191,19 +184,6 @@ def explain_lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def find_node(snapshot: Snapshot, number: int) -> NodeRecord:
-    """A node by the number that a person typed.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    try:
-        return snapshot.node(number)
-    except KeyError:
-        known = f"1 to {len(snapshot.nodes)}" if snapshot.nodes else "none yet"
-        raise ConfigError(f"node {number}: no such node, expected one of: {known}") from None
-
-
 def _node_row(snapshot: Snapshot, node: NodeRecord) -> dict[str, Any]:
     values = values_of(snapshot, node.config)
     runs = [run for run in snapshot.runs_of(node.config) if classify(snapshot.study.objective, run)]
@@ -236,8 +216,8 @@ def _run_row(snapshot: Snapshot, run: RunRecord) -> dict[str, Any]:
 def _certified_line(row: Mapping[str, Any], metric: str) -> str:
     text = f"certified on {row['n']} hidden pairs: node {row['winner']} has {metric} {row['on_holdout']:.4f}"
     if "difference" in row:
-        text += f", baseline {row['baseline_on_holdout']:.4f}: {row['difference']:+.4f}"
-        text += f" [{row['low']:+.4f}, {row['high']:+.4f}] on {row['pairs']} pairs"
+        text += f", {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}] to the baseline"
+        text += f" on {row['pairs']} pairs"
     return f"{text} (on the panel it had {row['claimed']:.4f})"
 
 
