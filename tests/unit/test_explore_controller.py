@@ -14,8 +14,10 @@ from lobula.errors import JournalError, ProposerError
 from lobula.exploration import inbox
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
-from lobula.exploration.records import RunState
+from lobula.exploration.judge import value_of
+from lobula.exploration.records import RunRecord, RunState, SeedPair
 from lobula.exploration.requests import PHASE
+from lobula.exploration.study import Objective
 from lobula.exploration.summary import certified, explain, status_facts, tree_lines
 from support.toy_study import drive_toy, toy_study
 
@@ -134,3 +136,19 @@ def test_killed_at_every_commit(tmp_path: Path) -> None:
     assert len(found["killed"]) >= 25
     assert found["wrong"] == []
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("direction", "floor", "value", "expected"),
+    [
+        ("higher", 0.0, -12306.4, 0.0),
+        ("higher", 0.0, 0.9, 0.9),
+        ("higher", None, -7.5, -7.5),
+        ("lower", 5.0, 80.0, -5.0),
+        ("lower", 5.0, 2.0, -2.0),
+    ],
+)
+def test_a_floor_bounds_what_one_bad_run_can_do(direction, floor, value, expected) -> None:
+    objective = Objective(metric="m", direction=direction, floor=floor)
+    run = RunRecord(1, 1, "c", SeedPair(0, 0, 0), RunState.SCORED, metrics={"m": value})
+    assert value_of(objective, run) == expected

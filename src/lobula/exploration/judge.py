@@ -13,7 +13,8 @@ def value_of(objective: Objective, run: RunRecord) -> float | None:
     value = run.metrics.get(objective.metric) if run.state is RunState.SCORED else None
     if value is None:
         return None
-    return value if objective.direction == "higher" else -value
+    sign = 1.0 if objective.direction == "higher" else -1.0
+    return sign * value if objective.floor is None else max(sign * value, sign * objective.floor)
 
 
 def is_observation(run: RunRecord) -> bool:

@@ -28,6 +28,7 @@ class Objective(Section):
         goal: of several runs of a config: their mean, or their worst, in the sense of a lower quantile ("robust").
         converged: a run at least this good is converged.
         failed: a run worse than this has failed; between the two it is partial.
+        floor: values that are worse count as this: R2 has no lower end, and one diverged run would drown all means.
         second: a second metric (cell types in the dual form), or none.
         weights: of metric and second metric in the dual score.
         second_converged: as `converged`, for the second metric.
@@ -39,6 +40,7 @@ class Objective(Section):
     goal: Literal["mean", "robust"] = "mean"
     converged: float = 0.9
     failed: float = 0.1
+    floor: float | None = None
     second: str | None = None
     weights: Annotated[tuple[float, float], Field(strict=False)] = (0.6, 0.4)
     second_converged: float = 0.9
