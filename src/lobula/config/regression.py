@@ -15,7 +15,6 @@ class RidgeConfig(Section):
         "one",
         "one: messages g(v); receiver: g(v / t) with a width t of every receiving neuron, which is found "
         "(update.varying=plasticity, update.weights=absolute)",
-        role="block_only",
     )
     max_frames: int | None = param(32_000, "training frames used at most; null for all", unit="frames", ge=2)
 

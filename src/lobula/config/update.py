@@ -25,7 +25,6 @@ class UpdateConfig(Section):
         "what changes over the recording: none; plasticity: a gain of every neuron, that its own activity depresses "
         "and that recovers; drift: leak, offset, multiple of tanh and gain, with one period (ridge alone; forms linear "
         "and tanh, plasticity also spline)",
-        role="block_only",
     )
     drift_period: float | None = param(None, "varying drift: the period; null finds it", unit="s", gt=0.0)
     n_knots: int = param(16, "form spline: knots of every neuron's function", ge=4, le=100)
