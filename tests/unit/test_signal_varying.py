@@ -131,7 +131,7 @@ def test_close_widths_are_one_group() -> None:
     np.testing.assert_allclose(width, [1.05, 2.0, 8.0])
 
 
-@pytest.mark.parametrize("period", [None, 25.0])
+@pytest.mark.parametrize("period", [pytest.param(None, marks=pytest.mark.slow), 25.0])
 def test_ridge_recovers_a_network_whose_parameters_drift(period: float | None, tmp_path: Path) -> None:
     circuit = network(30, seed=1, model="N3", drift_period=25.0, parameters=DRIFTING)
     recording, truth = recorded(circuit, 2500, noise=0.2)
