@@ -1,5 +1,5 @@
 # make run    simulate, fit, recover, score and report the small fly circuit; the report's path is printed last
-# make test   run the tests
+# make test   run the tests; make test ARGS="-m slow" those that take minutes, ARGS="-m gpu" those for a GPU
 # make lint   style, types, import law, file and function lengths
 # make clean  remove what the targets above made, except runs/
 #
