@@ -23,7 +23,7 @@ from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, recording_digest
-from lobula.errors import MissingInputError
+from lobula.errors import ConfigError, MissingInputError
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.recovery.support import with_support
 from lobula.regression import LinearCircuit
@@ -52,22 +52,27 @@ from lobula.training.own_messages import sharing_facts
 logger = logging.getLogger(__name__)
 
 
+STAGE_NAMES = ("simulate", "train", "recover", "score", "report")
+
+
 @dataclass(frozen=True)
 class RunResult:
     """Where a finished run is.
 
     Attributes:
         path: run directory.
-        report: its HTML page.
-        scores: content of scores.json.
+        report: its HTML page; None if the run was to end before.
+        scores: content of scores.json; None if the run was to end before.
     """
 
     path: Path
-    report: Path
-    scores: dict[str, Any]
+    report: Path | None
+    scores: dict[str, Any] | None
 
 
-def run(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> RunResult:
+def run(
+    config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True, until: str = "report"
+) -> RunResult:
     """All stages. Killed or interrupted, the same call goes on where it stopped.
 
     Args:
@@ -75,19 +80,30 @@ def run(config: ExperimentConfig, out: str | Path, force: bool = False, progress
         out: run directory, made if need be.
         force: repeat stages whose inputs are unchanged.
         progress: show progress bars.
+        until: last stage that is done, one of `STAGE_NAMES`.
+
+    Raises:
+        ConfigError: if there is no such stage.
     """
+    if until not in STAGE_NAMES:
+        raise ConfigError(f"until: got {until!r}, expected one of {', '.join(STAGE_NAMES)}")
+    chosen = STAGE_NAMES[: STAGE_NAMES.index(until) + 1]
     with joined(config.training) as team:
         if team.leads:
             with _started(config, out) as directory:
                 _simulate(directory, config, force, progress)
-                _train(directory, config, force, progress, team)
-                _recover(directory, config, force, progress)
-                _score(directory, config, force, progress)
-                _report(directory, config, force, progress)
-        else:
+                if "train" in chosen:
+                    _train(directory, config, force, progress, team)
+                for name, stage in (("recover", _recover), ("score", _score), ("report", _report)):
+                    if name in chosen:
+                        stage(directory, config, force, progress)
+        elif "train" in chosen:
             _assist(Path(out), config, team)
         team.share(None)  # the others wait for the results
-    return RunResult(Path(out), Path(out) / "report" / "index.html", _read_scores(Path(out)))
+    page = Path(out) / "report" / "index.html"
+    return RunResult(
+        Path(out), page if "report" in chosen else None, _read_scores(Path(out)) if "score" in chosen else None
+    )
 
 
 def simulate(config: ExperimentConfig, out: str | Path, force: bool = False, progress: bool = True) -> Path:

@@ -65,8 +65,8 @@ def test_a_run_that_is_killed_goes_on_and_is_scored(job, tmp_path):
     assert process.wait(300) == 0
     result = json.loads(job.result.read_text())
     assert (result["run"], result["attempt"], result["status"], result["error"]) == (1, 1, "ok", None)
-    assert set(result["wall_s"]) == {"train", "recover"}  # the recording was there
-    assert "training goes on at step" in (job.folder / "train.log").read_text()
+    assert set(result["wall_s"]) == {"fit"}  # the recording was there
+    assert "training goes on at step" in (job.folder / "fit.log").read_text()
     assert (recording / "recording.zarr" / "zarr.json").stat() == made
     assert json.loads((job.folder / "run.json").read_text())["stages"]["train gnn"]["n_attempts"] == 2
 

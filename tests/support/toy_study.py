@@ -17,6 +17,7 @@ from typing import Any
 
 from lobula.exploration import journal as journal_module
 from lobula.exploration.controller import Controller, Parts
+from lobula.exploration.engines.base import Engine
 from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
@@ -50,14 +51,16 @@ def toy_score(job: RunJob) -> Scores:
     return Scores(RunState.OK, None, {"gnn.W.r2": value, "gnn.cell_types.accuracy": value / 2})
 
 
-def drive_toy(path: Path, study: Study, render: Callable[[Snapshot], None] | None = None) -> Snapshot:
+def drive_toy(
+    path: Path, study: Study, render: Callable[[Snapshot], None] | None = None, engine: Engine | None = None
+) -> Snapshot:
     """Starts the study in a folder, or goes on with it, to its end."""
     folder = StudyFolder(path)
     if not folder.journal.exists():
         Journal.create(folder, study, "toy").close()
     with Journal.open(folder, writer=True) as journal:
         parts = Parts(
-            LocalEngine(path / "engine"),
+            engine or LocalEngine(path / "engine"),
             make_policy(study),
             make_proposer(study, path),
             toy_score,

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lobula.errors import JournalError, ProposerError
+from lobula.errors import EngineError, JournalError, ProposerError
 from lobula.exploration import inbox
+from lobula.exploration.engines.base import Job
+from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.judge import value_of
@@ -62,6 +64,35 @@ def test_slots_are_never_oversubscribed_and_the_baseline_comes_first(tmp_path: P
     assert snapshot.nodes[0].strategy == "baseline"
     assert not snapshot.nodes[0].values
     assert len(tree_lines(snapshot)) == len(snapshot.nodes) + 1
+
+
+class UnreadyEngine(LocalEngine):
+    """Takes the first attempt of no run, as a machine without a scheduler does; counts jobs at work."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.jobs: list[Job] = []
+        self.most = 0
+
+    def submit(self, job: Job) -> str:
+        if job.name.endswith("-1"):
+            raise EngineError("not ready")
+        self.jobs.append(job)
+        self.most = max(self.most, sum(not other.result.exists() for other in self.jobs))
+        return super().submit(job)
+
+
+def test_what_the_machine_failed_is_tried_again_in_its_own_slot(tmp_path: Path) -> None:
+    Journal.create(StudyFolder(tmp_path), toy_study(), "toy").close()
+    for k in range(5):  # more at once than there are slots
+        change = {"path": "training.lr", "old": 2e-3, "new": (4 + k) * 1e-3}
+        inbox.submit(tmp_path, "propose", {"proposer": "me", "proposal": {"kind": "config", "changes": [change]}})
+    engine = UnreadyEngine(tmp_path / "engine")
+    snapshot = drive_toy(tmp_path, toy_study(), engine=engine)
+    assert engine.most <= 2
+    assert {run.attempt for run in snapshot.runs} == {2}
+    assert all(run.state is RunState.SCORED for run in snapshot.runs)
+    assert sum(not run.pair.holdout for run in snapshot.runs) == 6
 
 
 def test_a_second_controller_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The Typer app: every command in one place, and the entry point."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import typer
 
@@ -13,7 +14,7 @@ from lobula.cli.doctor import doctor
 from lobula.cli.explore import explore_app
 from lobula.cli.info import info_app
 from lobula.cli.options import with_options
-from lobula.cli.run import Seeds, run
+from lobula.cli.run import Seeds, Until, run
 from lobula.cli.session import EXIT_INPUT, say
 from lobula.cli.stages import STAGES, Formats, perform, report
 
@@ -27,7 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_OWN = {"run": (run, {"seeds": Seeds}), "report": (report, {"formats": Formats})}
+_OWN: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
+    "run": (run, {"seeds": Seeds, "until": Until}),
+    "report": (report, {"formats": Formats}),
+}
 for _stage in STAGES:
     _perform, _options = _OWN.get(_stage.name, (perform, {}))
     app.command(_stage.name, help=_stage.help)(with_options(partial(_perform, _stage), _options))

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from lobula.cli.options import RUNS, Experiment, Words, resolve
 from lobula.cli.session import session
-from lobula.cli.stages import STAGES, StageCommand, perform, shows_progress
+from lobula.cli.stages import OUTPUTS, StageCommand, perform, run_until, shows_progress
 from lobula.cli.tables import plain_table, plan_table, terminal
 from lobula.errors import ConfigError, DivergedError
 
@@ -23,16 +25,24 @@ Seeds = Annotated[
         show_default=False,
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="STAGE", help=f"Last stage: {', '.join(OUTPUTS)}.", show_default="report"),
+]
 
 
-def run(stage: StageCommand, words: Words, seeds: str | None = None) -> None:
-    """Run all stages, for one seed or for several."""
+def run(stage: StageCommand, words: Words, seeds: str | None = None, until: str | None = None) -> None:
+    """Run all stages, or those up to one, for one seed or for several."""
+    with session(words.debug, words.quiet, words.verbose):
+        last = _stage(until, "--until", tuple(OUTPUTS))
     if seeds is None:
-        perform(stage, words)
+        stages = tuple(OUTPUTS)[: list(OUTPUTS).index(last) + 1]
+        perform(replace(stage, call=partial(run_until, last), stages=stages), words)
         return
     with session(words.debug, words.quiet, words.verbose):
         from lobula.seeds import parse_seeds
 
+        _stage(until, "--until with --seeds", ("score", "report"))
         if words.seed is not None:
             raise ConfigError("--seed and --seeds: got both, expected one of them")
         refuse_several_processes("--seeds")
@@ -40,9 +50,16 @@ def run(stage: StageCommand, words: Words, seeds: str | None = None) -> None:
         chosen = parse_seeds(seeds)
         experiment = resolve_seeds(words.recipe, words.overrides, words.out)
         if words.dry_run:
-            _print_plan(experiment, chosen, words.as_json)
+            _print_plan(experiment, chosen, last, words.as_json)
         else:
-            _run(experiment, chosen, words.force, shows_progress(words.quiet), words.as_json)
+            _run(experiment, chosen, last, words.force, shows_progress(words.quiet), words.as_json)
+
+
+def _stage(name: str | None, what: str, allowed: tuple[str, ...]) -> str:
+    """The stage that a word names; by default the last."""
+    if name is not None and name not in allowed:
+        raise ConfigError(f"{what}: got {name!r}, expected one of {', '.join(allowed)}")
+    return name or allowed[-1]
 
 
 def resolve_seeds(recipe: str | None, overrides: Sequence[str], out: Path | None, suffix: str = "-seeds") -> Experiment:
@@ -67,11 +84,13 @@ def _refuse_seed_fields(overrides: Sequence[str]) -> None:
         raise ConfigError(f"--set {named[0]}: got it beside --seeds, which sets it; expected one of them")
 
 
-def _run(experiment: Experiment, seeds: tuple[int, ...], force: bool, progress: bool, as_json: bool) -> None:
+def _run(experiment: Experiment, seeds: tuple[int, ...], last: str, force: bool, progress: bool, as_json: bool) -> None:
+    from lobula import pipeline
     from lobula.report.seed_table import HEADINGS, JSON_NAME, MARKDOWN_NAME
     from lobula.seeds import run_seeds
 
-    table = run_seeds(experiment.config, experiment.out, seeds, force, progress)
+    stages = partial(pipeline.run, until=last)
+    table = run_seeds(experiment.config, experiment.out, seeds, force, progress, stages)
     if as_json:
         facts = {"command": "run", "run": str(experiment.out), "output": str(experiment.out / JSON_NAME)}
         typer.echo(json.dumps(facts | table.to_dict(), indent=2))
@@ -84,11 +103,11 @@ def _run(experiment: Experiment, seeds: tuple[int, ...], force: bool, progress: 
         raise DivergedError(f"seeds {', '.join(map(str, table.failed))}: failed, see {experiment.out / JSON_NAME}")
 
 
-def _print_plan(experiment: Experiment, seeds: tuple[int, ...], as_json: bool) -> None:
+def _print_plan(experiment: Experiment, seeds: tuple[int, ...], last: str, as_json: bool) -> None:
     from lobula.cli.plan import make_plan
     from lobula.seeds import seed_config
 
-    stages = [stage.name for stage in STAGES if stage.name != "run"]
+    stages = tuple(OUTPUTS)[: list(OUTPUTS).index(last) + 1]
     plan = make_plan(seed_config(experiment.config, seeds[0]), experiment.out, stages)
     if as_json:
         typer.echo(json.dumps(plan.to_dict() | {"seeds": seeds}, indent=2))

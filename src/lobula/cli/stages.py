@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,16 @@ Formats = Annotated[
     str | None,
     typer.Option("--formats", metavar="pdf,png,svg", help="Also leave every figure as files.", show_default=False),
 ]
+
+
+OUTPUTS = {
+    "simulate": "recording.zarr",
+    "train": "models",
+    "recover": "estimates",
+    "score": "scores.json",
+    "report": "report/index.html",
+}
+"""Stages in order, and what each leaves in the run directory."""
 
 
 @dataclass(frozen=True)
@@ -42,47 +53,61 @@ class StageCommand:
         help: with an example.
         call: (experiment, force, progress) -> Outcome.
         may_begin: whether it needs nothing from earlier stages.
+        stages: what it does; default: the stage of its name.
     """
 
     name: str
     help: str
     call: Callable[[Experiment, bool, bool], Outcome]
     may_begin: bool = False
+    stages: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Stages that the command does."""
+        return self.stages or (self.name,)
 
 
-def _run(experiment: Experiment, force: bool, progress: bool) -> Outcome:
+def run_until(last: str, experiment: Experiment, force: bool, progress: bool) -> Outcome:
+    """All stages up to one."""
     from lobula import pipeline
 
-    result = pipeline.run(experiment.config, experiment.out, force=force, progress=progress)
-    return Outcome(Path(result.report), result.scores)
+    result = pipeline.run(experiment.config, experiment.out, force=force, progress=progress, until=last)
+    return Outcome(_output(experiment, last), result.scores)
+
+
+def _output(experiment: Experiment, stage: str) -> Path:
+    if stage == "simulate" and experiment.config.simulation.recording is not None:
+        return Path(experiment.config.simulation.recording)
+    return experiment.out / OUTPUTS[stage]
 
 
 def _simulate(experiment: Experiment, force: bool, progress: bool) -> Outcome:
     from lobula import pipeline
 
     pipeline.simulate(experiment.config, experiment.out, force=force, progress=progress)
-    return Outcome(Path(experiment.config.simulation.recording or experiment.out / "recording.zarr"))
+    return Outcome(_output(experiment, "simulate"))
 
 
 def _train(experiment: Experiment, force: bool, progress: bool) -> Outcome:
     from lobula import pipeline
 
     pipeline.train(experiment.config, experiment.out, force=force, progress=progress)
-    return Outcome(experiment.out / "models")
+    return Outcome(_output(experiment, "train"))
 
 
 def _recover(experiment: Experiment, force: bool, progress: bool) -> Outcome:
     from lobula import pipeline
 
     pipeline.recover(experiment.config, experiment.out, force=force, progress=progress)
-    return Outcome(experiment.out / "estimates")
+    return Outcome(_output(experiment, "recover"))
 
 
 def _score(experiment: Experiment, force: bool, progress: bool) -> Outcome:
     from lobula import pipeline
 
     scores = pipeline.score(experiment.config, experiment.out, force=force, progress=progress)
-    return Outcome(experiment.out / "scores.json", scores)
+    return Outcome(_output(experiment, "score"), scores)
 
 
 def _report(experiment: Experiment, force: bool, progress: bool) -> Outcome:
@@ -101,11 +126,13 @@ STAGES = (
         _help(
             "Simulate, train, recover, score and report.",
             "Stages whose inputs did not change are skipped, and an interrupted run goes on where it stopped. The last "
-            "line is the path of the report. With --seeds, once per seed, and a table over seeds.",
-            "lobula run fly-small --seeds 5 --out runs/five",
+            "line is the path of the report. With --seeds, once per seed, and a table over seeds. With --until, up to "
+            "that stage.",
+            "lobula run fly-small --seeds 5 --until score --out runs/five",
         ),
-        _run,
+        partial(run_until, "report"),
         may_begin=True,
+        stages=tuple(OUTPUTS),
     ),
     StageCommand(
         "simulate",
@@ -164,7 +191,7 @@ def perform(stage: StageCommand, words: Words) -> None:
     with session(words.debug, words.quiet or not leads, words.verbose and leads):
         experiment = resolve(words.recipe, words.overrides, words.out, words.seed, may_begin=stage.may_begin)
         if words.dry_run:
-            _print_plan(experiment, stage.name, words.as_json)
+            _print_plan(experiment, stage.chosen, words.as_json)
         else:
             outcome = stage.call(experiment, words.force, shows_progress(words.quiet) and leads)
             if leads:
@@ -182,10 +209,9 @@ def shows_progress(quiet: bool) -> bool:
     return sys.stderr.isatty() and not quiet
 
 
-def _print_plan(experiment: Experiment, command: str, as_json: bool) -> None:
+def _print_plan(experiment: Experiment, stages: Sequence[str], as_json: bool) -> None:
     from lobula.cli.plan import make_plan
 
-    stages = [stage.name for stage in STAGES if command in (stage.name, "run") and stage.name != "run"]
     plan = make_plan(experiment.config, experiment.out, stages)
     if as_json:
         typer.echo(json.dumps(plan.to_dict(), indent=2))

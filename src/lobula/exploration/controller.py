@@ -39,6 +39,8 @@ MAX_FAILURES = 3
 """Times in a row that a proposer has none, before a study in which nothing runs ends with an error."""
 BASELINE = {"kind": "baseline"}
 """Content of the proposal that makes the first node of a block: its base, unchanged."""
+HOLDING = (RunState.SUBMITTED, RunState.RUNNING, RunState.OK)
+"""States of a run that has a slot; OK until it is scored."""
 RESULT_FACTS = ("wall_s", "trajectory")
 """What of a run's result file goes into the journal."""
 
@@ -112,18 +114,28 @@ class Controller:
     # ---------------------------------------------------------------- runs
 
     def _follow_runs(self) -> None:
-        """Brings every run to where its result file or the scheduler says it is, and scores what ended well."""
-        snapshot = self.journal.snapshot()
-        for run in snapshot.runs:
-            if run.state in (RunState.INFRA, RunState.LOST) and run.attempt <= self.study.budget.retries:
-                logger.info("run %d: %s, tried again", run.id, run.error or run.state.value)
-                run = self.journal.move(run.id, RunState.ACCEPTED)
+        """Brings every run to where its result file or the scheduler says it is, scores what ended well, and gives
+        what the machine failed its slot again."""
+        for run in self.journal.snapshot().runs:
             if run.state is RunState.ACCEPTED:
-                run = self._submit(run)
+                run = self._start(run)
             if run.state in (RunState.SUBMITTED, RunState.RUNNING):
                 run = self._poll(run)
             if run.state is RunState.OK:
-                self._score(run)
+                run = self._score(run)
+            self._again(run)
+
+    def _start(self, run: RunRecord) -> RunRecord:
+        """Submits an accepted run if there is a slot for it; else it waits, ahead of new proposals."""
+        busy = sum(other.state in HOLDING for other in self.journal.snapshot().runs)
+        return self._submit(run) if run.state is RunState.ACCEPTED and busy < self.study.engine.slots else run
+
+    def _again(self, run: RunRecord) -> RunRecord:
+        """Accepts a run that the machine failed once more, if its retries allow it."""
+        if run.state not in (RunState.INFRA, RunState.LOST) or run.attempt > self.study.budget.retries:
+            return run
+        logger.info("run %d: %s, tried again", run.id, run.error or run.state.value)
+        return self.journal.move(run.id, RunState.ACCEPTED)
 
     def _submit(self, run: RunRecord) -> RunRecord:
         job = self._job(run)
@@ -131,7 +143,7 @@ class Controller:
             job.write()
             handle = self.parts.engine.submit(self._engine_job(job))
         except EngineError as error:
-            return self.journal.move(run.id, RunState.INFRA, error=str(error))
+            return self._again(self.journal.move(run.id, RunState.INFRA, error=str(error)))
         return self.journal.move(run.id, RunState.SUBMITTED, handle=handle, slot=self._free_slot())
 
     def _poll(self, run: RunRecord) -> RunRecord:
@@ -157,19 +169,20 @@ class Controller:
         found = job.engine_job()
         return replace(found, command=(*self.parts.program, found.command[-1])) if self.parts.program else found
 
-    def _score(self, run: RunRecord) -> None:
+    def _score(self, run: RunRecord) -> RunRecord:
         scores = self.parts.score(self._job(run))
         if scores is None:  # still at work
-            return
+            return run
         metric, status, error = self.study.objective.metric, scores.status, scores.error
         if status is RunState.OK and metric not in scores.metrics:
             status, error = RunState.NAN, f"score: {metric}: not among the finite scores of the run"
         if status is not RunState.OK:
-            self.journal.move(run.id, status, error=error)
             logger.info("run %d: %s (%s)", run.id, status.value, error)
-            return
-        self.journal.score(run.id, scores.metrics, {"not_finite": list(scores.left_out)} if scores.left_out else {})
+            return self.journal.move(run.id, status, error=error)
+        left_out = {"not_finite": list(scores.left_out)} if scores.left_out else {}
+        run = self.journal.score(run.id, scores.metrics, left_out)
         logger.info("run %d: %s %.4f", run.id, metric, scores.metrics[metric])
+        return run
 
     def _free_slot(self) -> int:
         used = {run.slot for run in pending(self.journal.snapshot())}
@@ -292,10 +305,6 @@ class Controller:
         pair = next_pair(snapshot, node.config)
         if pair is not None:
             self._start(self.journal.add_run(node.id, pair))
-
-    def _start(self, run: RunRecord) -> None:
-        if run.state is RunState.ACCEPTED:
-            self._submit(run)
 
 
 def pending(snapshot: Snapshot) -> list[RunRecord]:

@@ -94,11 +94,7 @@ class Worker:
         if "gnn" in config.training.estimators:
             left = self.deadline - time.monotonic()
             watch = Pace(config, folder / "models" / "gnn" / "metrics.csv", left)
-        for name, by in (("train", watch), ("recover", None)):
-            end = self._stage(name, experiment, folder, self.job.code, by)
-            if end.status is not RunState.OK:
-                return end
-        return end
+        return self._stage("fit", ["run", "--until", "recover"], experiment, folder, self.job.code, watch)
 
     def _recording(self, config: ExperimentConfig) -> StageEnd:
         """Makes the recording, unless it is there; nothing that goes wrong here is the fault of the run's config,
@@ -117,7 +113,7 @@ class Worker:
                 return StageEnd(RunState.OK, None, 0.0)
             experiment = truth / ".experiment.yaml"
             experiment.write_text(save_config(config.with_values({"simulation.recording": None})))
-            end = self._stage("simulate", experiment, truth, self.job.study.code)
+            end = self._stage("simulate", ["simulate"], experiment, truth, self.job.study.code)
             if end.status is RunState.OK:
                 (truth / "recording.zarr").replace(recording)
         if end.status in (RunState.OK, RunState.INVALID):
@@ -135,8 +131,10 @@ class Worker:
                 return False
             time.sleep(_LOCK_EVERY)
 
-    def _stage(self, name: str, experiment: Path, out: Path, code: Path, watch: Watch | None = None) -> StageEnd:
-        words = [name, str(experiment), "--out", str(out)]
+    def _stage(
+        self, name: str, words: list[str], experiment: Path, out: Path, code: Path, watch: Watch | None = None
+    ) -> StageEnd:
+        words = [*words, str(experiment), "--out", str(out)]
         log = self.job.folder / f"{name}.log"
         end = run_stage(words, code, log, self.deadline, self.job.threads, watch)
         self.wall[name] = end.seconds

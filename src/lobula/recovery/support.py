@@ -11,7 +11,7 @@ and no share of connections.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from lobula.config.update import UpdateConfig
 from lobula.data.estimates import Estimates
@@ -89,7 +89,7 @@ def present_edges(z: np.ndarray, false_share: float = FALSE_SHARE) -> np.ndarray
         z: (E,) absolute z-scores.
         false_share: expected share of absent connections among those called present.
     """
-    p = 2.0 * norm.sf(z)
+    p = 2.0 * ndtr(-z)
     order = np.argsort(p)
     below = np.flatnonzero(p[order] <= false_share * np.arange(1, len(p) + 1) / max(len(p), 1))
     found = np.zeros(len(p), dtype=bool)

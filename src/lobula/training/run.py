@@ -117,7 +117,7 @@ def train(
         ProcessLostError: if another process of the team ended.
     """
     settings, wiring = config.training, recording.wiring
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms also imports the compiler: two seconds
     known = recording_scales(recording, config)
     model, variance = new_model(recording, config, known), known[1]
     check(config, model, team)
