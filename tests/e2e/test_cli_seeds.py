@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lobula import pipeline
+from lobula.cli.stages import OUTPUTS
 from lobula.errors import DivergedError
 
 ONE_RUNG = ["--set", "training.estimators=[ridge]"]
@@ -164,3 +165,28 @@ def test_compare_refuses_what_is_not_comparable(two_seeds, lobula, tmp_path):
     assert "have the same seeds (0, 0)" in lobula("compare", source, other).error_line
     (other / "seed-0" / "scores.json").unlink()
     assert "lobula score" in lobula("compare", source, other).error_line
+
+
+def test_a_run_may_end_before_its_report(tmp_path, lobula, tiny):
+    out = tmp_path / "short"
+    done = lobula("run", "fly-small", *tiny, *ONE_RUNG, "--until", "recover", "--out", out)
+    assert (done.code, done.out.strip()) == (0, str(out / "estimates"))
+    assert not (out / "scores.json").exists()
+    assert set(json.loads((out / "run.json").read_text())["stages"]) == {"simulate", "train ridge", "recover ridge"}
+    more = lobula("run", "--until", "score", "--out", out)
+    assert more.out.splitlines()[-1] == str(out / "scores.json")
+    assert not (out / "report").exists()
+    plan = json.loads(lobula("run", "--until", "train", "--dry-run", "--json", "--out", out).out)
+    assert set(plan["seconds"]) == {"simulate", "train"}
+
+
+@pytest.mark.parametrize("words", [["--until", "scores"], ["--seeds", "2", "--until", "train"]])
+def test_a_stage_to_end_at_must_exist_and_score_several_seeds(tmp_path, lobula, words):
+    done = lobula("run", "fly-small", *words, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "expected one of" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_stages_of_the_command_are_those_of_the_pipeline():
+    assert tuple(OUTPUTS) == pipeline.STAGE_NAMES

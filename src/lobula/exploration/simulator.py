@@ -1,14 +1,14 @@
-"""Plays whole studies on a surrogate: what a policy and a proposer would find, and how far its claims would be off.
+"""Plays whole studies: what a policy and a proposer find, and how far their claims are off.
 
-The policy, the proposer and the gate are the real ones and see real snapshots; only runs are drawn in place of run. A
-run of a config on a pair of seeds gives the same in every study with the same seed and repeat, so that policies
-compare in pairs, too.
+The policy, the proposer and the gate are the real ones and see real snapshots. Runs are drawn from a surrogate, or are
+whatever a caller makes of a config and a pair of seeds. A drawn run of a config on a pair gives the same in every study
+with the same seed and repeat, so that policies compare in pairs, too.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,11 +22,51 @@ from lobula.exploration.policies.race import groups, winner
 from lobula.exploration.proposals import Stop
 from lobula.exploration.proposers.base import Proposer, Request
 from lobula.exploration.records import NodeRecord, ProposalRecord, RunRecord, RunState, SeedPair, Snapshot
-from lobula.exploration.study import Study
+from lobula.exploration.study import Objective, Study
 from lobula.exploration.surrogate import Surrogate
 
 MOST_REJECTED = 50
 """Proposals refused in a row after which a simulation gives up."""
+
+
+class Runs(Protocol):
+    """What stands in for the runs of a study."""
+
+    def metric(self, values: Mapping[str, Any], pair: SeedPair) -> float | None:
+        """The objective's metric of a config on a pair of seeds; None if the run fails.
+
+        Args:
+            values: fields that differ from the base.
+            pair: of the panel or of the hold-out.
+        """
+
+    def true_value(self, objective: Objective, values: Mapping[str, Any]) -> float:
+        """What a config is truly worth under the study's goal, higher is better."""
+
+
+@dataclass(frozen=True)
+class DrawnRuns:
+    """Runs drawn from a surrogate.
+
+    Attributes:
+        surrogate: what they are drawn from.
+        seed: of the study.
+    """
+
+    surrogate: Surrogate
+    seed: tuple[int, int]
+
+    def metric(self, values: Mapping[str, Any], pair: SeedPair) -> float | None:
+        """See `Runs`."""
+        kind = (*self.seed, int(pair.holdout), pair.index)
+        own = np.random.default_rng((*kind, 1 + zlib.crc32(repr(sorted(values.items())).encode())))
+        return self.surrogate.draw(values, float(np.random.default_rng((*kind, 0)).standard_normal()), own)
+
+    def true_value(self, objective: Objective, values: Mapping[str, Any]) -> float:
+        """See `Runs`."""
+        return self.surrogate.true_value(objective, values)
+
+
 ProposerFactory = Callable[[int], Proposer]
 """From a seed to a proposer."""
 
@@ -137,13 +177,35 @@ def simulate(
     Raises:
         ConfigError: if the study is not valid, or the gate refuses 50 proposals in a row.
     """
-    gate, outcomes = Gate(study), []
+    outcomes: list[Outcome] = []
     for repeat in range(n_repeats):
-        table = _Table(study, surrogate, (seed, repeat), run_seconds)
         proposer = proposer_factory(int(np.random.SeedSequence((seed, repeat)).generate_state(1)[0]))
-        _play(table, gate, policy, proposer)
-        outcomes += _outcomes(table, repeat)
+        outcomes += play(study, DrawnRuns(surrogate, (seed, repeat)), policy, proposer, repeat, run_seconds)[0]
     return Simulation(tuple(outcomes), n_repeats)
+
+
+def play(
+    study: Study, runs: Runs, policy: Policy, proposer: Proposer, repeat: int = 0, run_seconds: float = 600.0
+) -> tuple[list[Outcome], Snapshot]:
+    """Plays a study once.
+
+    Args:
+        study: its definition.
+        runs: gives the metrics.
+        policy: decides.
+        proposer: proposes.
+        repeat: number of the study, for its outcomes.
+        run_seconds: time of a run, for budgets in hours.
+
+    Returns:
+        One outcome per group of nodes that race each other, and the study at its end.
+
+    Raises:
+        ConfigError: if the study is not valid, or the gate refuses 50 proposals in a row.
+    """
+    table = _Table(study, runs, run_seconds)
+    _play(table, Gate(study), policy, proposer)
+    return _outcomes(table, repeat), table.snapshot()
 
 
 @dataclass
@@ -151,8 +213,7 @@ class _Table:
     """A study while it is played."""
 
     study: Study
-    surrogate: Surrogate
-    seed: tuple[int, int]
+    source: Runs
     run_seconds: float
     nodes: list[NodeRecord] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
@@ -194,10 +255,7 @@ class _Table:
         """Ends the run that began first."""
         number = self.pending.pop(0)
         run = self.runs[number - 1]
-        values = self.nodes[run.node - 1].values
-        kind = (*self.seed, int(run.pair.holdout), run.pair.index)
-        own = np.random.default_rng((*kind, 1 + zlib.crc32(repr(sorted(values.items())).encode())))
-        drawn = self.surrogate.draw(values, float(np.random.default_rng((*kind, 0)).standard_normal()), own)
+        drawn = self.source.metric(self.nodes[run.node - 1].values, run.pair)
         ended = (run.started or 0.0) + self.run_seconds
         self.now = max(self.now, ended)
         objective = self.study.objective
@@ -287,10 +345,10 @@ def _outcomes(table: _Table, repeat: int) -> list[Outcome]:
             Outcome(
                 repeat=repeat,
                 node=chosen.id,
-                true=table.surrogate.true_value(objective, chosen.values),
+                true=table.source.true_value(objective, chosen.values),
                 claimed=goal_value(objective, observations(snapshot, chosen.config).values()),
                 certified=goal_value(objective, hidden.values()) if hidden else None,
-                single_true=table.surrogate.true_value(objective, snapshot.node(lucky).values),
+                single_true=table.source.true_value(objective, snapshot.node(lucky).values),
                 single_claimed=best,
                 n_runs=len(table.runs) - n_certify,
                 n_certify=n_certify,
