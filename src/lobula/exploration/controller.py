@@ -181,7 +181,9 @@ class Controller:
             return self.journal.move(run.id, status, error=error)
         left_out = {"not_finite": list(scores.left_out)} if scores.left_out else {}
         run = self.journal.score(run.id, scores.metrics, left_out)
-        logger.info("run %d: %s %.4f", run.id, metric, scores.metrics[metric])
+        limit = self.study.budget.n_runs
+        of = f" of {limit}" if limit is not None and not run.pair.holdout else ""
+        logger.info("run %d%s: %s %.4f", run.id, of, metric, scores.metrics[metric])
         return run
 
     def _free_slot(self) -> int:
