@@ -19,6 +19,7 @@ from lobula.exploration.statistics import (
     runs_to_robust,
     sign_flip,
     smallest_effect,
+    subset_interval,
     upper_bound,
     verdict,
 )
@@ -70,6 +71,31 @@ def test_paired_comparison_agrees_with_scipy() -> None:
     single = paired({0: 1.0}, {0: 0.5})
     assert single is not None
     assert (single.low, single.high, single.p_value) == (-math.inf, math.inf, 1.0)
+
+
+def test_exact_interval_holds_the_centres_that_flipping_signs_does_not_refuse() -> None:
+    rng = np.random.default_rng(1)
+    for n in (6, 8):
+        values = rng.normal(0.3, 1.0, n)
+        low, high = subset_interval(values)
+        step = 1e-6
+        assert sign_flip(values - (low - step)) <= 0.05 < sign_flip(values - (low + step))
+        assert sign_flip(values - (high + step)) <= 0.05 < sign_flip(values - (high - step))
+    assert subset_interval([0.1] * 5) == (-math.inf, math.inf)
+    many = rng.normal(0.3, 1.0, 40)
+    assert subset_interval(many) == pytest.approx(stats.ttest_1samp(many, 0).confidence_interval(), abs=0.05)
+
+
+def test_exact_interval_covers_and_bears_one_failure() -> None:
+    rng, covered = np.random.default_rng(2), 0
+    for _ in range(400):
+        low, high = subset_interval(0.5 + rng.standard_t(2, 6))
+        covered += low <= 0.5 <= high
+    assert covered / 400 == pytest.approx(1 - 2 / 64, abs=0.03)
+    found = paired(dict(enumerate([0.93] * 6)), dict(enumerate([0.91, 0.90, 0.25, 0.92, 0.88, 0.91])))
+    assert found is not None
+    assert found.low < 0 < found.exact_low == pytest.approx(0.01)
+    assert (found.n_better, found.p_value) == (6, 2 / 64)
 
 
 def test_sign_flip_is_exact_for_few_pairs_and_close_for_many() -> None:

@@ -249,8 +249,14 @@ def promote(
 
 
 @explore_app.command()
-def export(folder: Folder, out: NewFolder = None, debug: Debug = False) -> None:
-    """The dashboard as one HTML file, and the runs as CSV. Default --out: FOLDER/export.
+def export(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: FOLDER/export.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """The dashboard as one HTML file, and the runs as CSV.
 
     Example:  [bold]lobula explore export studies/fly-tiny --out report[/bold]
     """

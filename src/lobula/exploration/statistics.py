@@ -35,6 +35,9 @@ class Paired:
         p_value: two-sided, by flipping the signs of the differences: exact up to 14 pairs, else by 10,000 draws. Its
             smallest value is 2 / 2^n: five pairs cannot reach .05.
         sd: standard deviation of the differences; NaN for a single pair.
+        exact_low: lower end of the interval that belongs to the p value, see `subset_interval`.
+        exact_high: its upper end.
+        n_better: pairs on which the first is ahead.
     """
 
     n: int
@@ -43,6 +46,9 @@ class Paired:
     high: float
     p_value: float
     sd: float
+    exact_low: float = -math.inf
+    exact_high: float = math.inf
+    n_better: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,36 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
         return None
     differences = np.array([first[j] - second[j] for j in common])
     n, mean = len(differences), float(np.mean(differences))
+    n_better = int(np.sum(differences > 0))
     if n == 1:
-        return Paired(1, mean, -math.inf, math.inf, 1.0, math.nan)
+        return Paired(1, mean, -math.inf, math.inf, 1.0, math.nan, n_better=n_better)
     sd = float(np.std(differences, ddof=1))
     half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * sd / math.sqrt(n)
-    return Paired(n, mean, mean - half, mean + half, sign_flip(differences), sd)
+    exact = subset_interval(differences)
+    return Paired(n, mean, mean - half, mean + half, sign_flip(differences), sd, *exact, n_better)
+
+
+def subset_interval(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Interval of at least 95 % for the centre of symmetric differences, whatever their distribution: the centres that
+    flipping signs does not refuse.
+
+    Its ends are means of subsets. One run that fails makes a t interval so wide that it says nothing; this one stays
+    as narrow as the other pairs allow. Infinite for five pairs or fewer; above 14 pairs by 10,000 random subsets.
+
+    Reference:
+        Hartigan (1969), Using subsample values as typical values, J. Am. Stat. Assoc. 64.
+    """
+    values = np.asarray(differences, dtype=float)
+    if len(values) <= _MOST_FLIPS:
+        subsets = np.array(list(itertools.product((0.0, 1.0), repeat=len(values))))[1:]
+    else:
+        subsets = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, len(values))).astype(float)
+        subsets = subsets[subsets.any(axis=1)]
+    rank = int(LEVEL / 2 * (len(subsets) + 1))
+    if rank == 0:
+        return -math.inf, math.inf
+    means = np.sort(subsets @ values / subsets.sum(axis=1))
+    return float(means[rank - 1]), float(means[-rank])
 
 
 def sign_flip(differences: Sequence[float] | np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """A study in words and plain values: where it stands, its tree, why a node was tried and what came of it."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -76,7 +77,9 @@ def certified(snapshot: Snapshot) -> list[dict[str, Any]]:
             compared = found.difference
             low, high = sorted((sign * compared.low, sign * compared.high))
             row |= {"difference": sign * compared.difference, "low": low, "high": high}
-            row |= {"pairs": compared.n, "p_value": compared.p_value}
+            exact = sorted((sign * compared.exact_low, sign * compared.exact_high))
+            row |= {"exact_low": exact[0], "exact_high": exact[1]}
+            row |= {"pairs": compared.n, "better": compared.n_better, "p_value": compared.p_value}
         rows.append(row)
     return rows
 
@@ -217,8 +220,11 @@ def _certified_line(row: Mapping[str, Any], metric: str) -> str:
     text = f"certified on {row['n']} hidden pairs: node {row['winner']} has {metric} {row['on_holdout']:.4f}"
     if "difference" in row:
         text += f", {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}] to the baseline"
-        text += f" on {row['pairs']} pairs"
-    return f"{text} (on the panel it had {row['claimed']:.4f})"
+        text += f" (mean, 95 % t interval), better on {row['better']} of {row['pairs']} pairs"
+        if math.isfinite(row["exact_low"]):
+            exact = f"[{row['exact_low']:+.4f}, {row['exact_high']:+.4f}]"
+            text += f"; exact interval {exact}, p {row['p_value']:.3f}"
+    return f"{text}; on the panel it had {row['claimed']:.4f}"
 
 
 def _mean(values: Mapping[int, float]) -> float:
