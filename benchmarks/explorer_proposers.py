@@ -1,6 +1,6 @@
 """Proposers at equal budget on a small fly circuit: every run is a real training, recovery and scoring.
 
-    python benchmarks/explorer_proposers.py run --repeats 5
+    python benchmarks/explorer_proposers.py run --n-runs 20
     python benchmarks/explorer_proposers.py table
 
 The policy, the proposer and the gate are those of `lobula explore`, with four slots; runs are done in this process, one
@@ -125,9 +125,11 @@ def proposer_of(study: Study, folder: Path) -> Proposer:
 def run(args: argparse.Namespace) -> None:
     """Plays every method in every repeat."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    found = []
+    file = RESULTS / "proposers.json"
+    known = json.loads(file.read_text())["rows"] if file.exists() else []
+    found = {(row["method"], row["repeat"]): row for row in known}
     with tempfile.TemporaryDirectory() as data:
-        for repeat in range(args.repeats):
+        for repeat in args.repeats:
             for method in METHODS:
                 study = method_study(method, repeat, args.n_runs)
                 runs = RealRuns(study, RESULTS / "proposers.jsonl", Path(data))
@@ -139,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
                 }
                 row |= {"chosen": dict(snapshot.node(outcomes[0].node).values)}
                 row["values"] = [run.metrics.get(study.objective.metric) for run in snapshot.runs]
-                found.append(row)
+                found[method, repeat] = row
                 logger.info("repeat %d, %s: %.4f on the hold-out, base %.4f", repeat, method, row["true"], row["base"])
                 facts = {
                     "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -147,8 +149,8 @@ def run(args: argparse.Namespace) -> None:
                     "versions": versions(),
                 }
                 settings = {"n_runs": args.n_runs, "space": study.to_dict()["space"], "seeds": study.to_dict()["seeds"]}
-                text = json.dumps({**facts, "settings": settings, "rows": found}, indent=1)
-                (RESULTS / "proposers.json").write_text(text + "\n")
+                text = json.dumps({**facts, "settings": settings, "rows": list(found.values())}, indent=1)
+                file.write_text(text + "\n")
 
 
 def table(args: argparse.Namespace) -> None:
@@ -175,8 +177,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     play_all = commands.add_parser("run", help="play the studies")
-    play_all.add_argument("--repeats", type=int, default=5)
-    play_all.add_argument("--n-runs", type=int, default=24)
+    play_all.add_argument("--repeats", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    play_all.add_argument("--n-runs", type=int, default=20)
     play_all.set_defaults(call=run)
     show = commands.add_parser("table", help="print the table")
     show.set_defaults(call=table)
