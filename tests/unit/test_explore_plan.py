@@ -13,8 +13,8 @@ from support.snapshots import a_study
 
 def test_default_study() -> None:
     plan = plan_study(a_study(), run_seconds=600.0)
-    assert [(phase.name, phase.n_runs) for phase in plan.phases] == [("search", 28), ("race", 12), ("certify", 10)]
-    assert plan.n_runs == 50
+    assert [(phase.name, phase.n_runs) for phase in plan.phases] == [("search", 28), ("race", 12), ("certify", 12)]
+    assert plan.n_runs == 52
     hours = [phase.hours for phase in plan.phases]
     assert hours == pytest.approx([28 / 24, 4 / 6, 3 / 6])  # a round waits for its last run
     assert (plan.effect_paired, plan.effect_unpaired, plan.runs_to_robust) == (16, 51, 29)
@@ -38,7 +38,7 @@ def test_budget_in_hours_and_none() -> None:
 def test_blocks_multiply_races_and_certifications() -> None:
     study = a_study(blocks={"path": "signal.fill", "values": [1.0, 0.5], "n_iter": 10}, budget={"n_runs": 80})
     plan = plan_study(study, 600.0)
-    assert [(phase.name, phase.n_runs) for phase in plan.phases] == [("search", 20), ("race", 24), ("certify", 20)]
+    assert [(phase.name, phase.n_runs) for phase in plan.phases] == [("search", 20), ("race", 24), ("certify", 24)]
 
 
 def test_tree_searches_have_no_race_and_certification_can_be_left_out() -> None:

@@ -276,6 +276,7 @@ class _Reading:
         is_dual = "second_converged" in facts
         objective = {
             "metric": "gnn.W.r2",
+            "floor": 0.0,  # below it says nothing more
             "converged": facts.get("converged", 0.8),
             "failed": facts.get("failed", 0.3),
             "report": _reported(self.base["connectome"]["source"]),
