@@ -22,6 +22,7 @@ from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.policies.registry import make_policy
+from lobula.exploration.proposers.base import Proposer
 from lobula.exploration.proposers.registry import make_proposer
 from lobula.exploration.records import RunState, Snapshot
 from lobula.exploration.run_job import RunJob
@@ -52,7 +53,11 @@ def toy_score(job: RunJob) -> Scores:
 
 
 def drive_toy(
-    path: Path, study: Study, render: Callable[[Snapshot], None] | None = None, engine: Engine | None = None
+    path: Path,
+    study: Study,
+    render: Callable[[Snapshot], None] | None = None,
+    engine: Engine | None = None,
+    proposer: Proposer | None = None,
 ) -> Snapshot:
     """Starts the study in a folder, or goes on with it, to its end."""
     folder = StudyFolder(path)
@@ -62,7 +67,7 @@ def drive_toy(
         parts = Parts(
             engine or LocalEngine(path / "engine"),
             make_policy(study),
-            make_proposer(study, path),
+            proposer or make_proposer(study, path),
             toy_score,
             render or (lambda snapshot: None),
             WORKER,

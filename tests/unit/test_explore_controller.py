@@ -17,6 +17,8 @@ from lobula.exploration.engines.local import LocalEngine
 from lobula.exploration.folder import StudyFolder
 from lobula.exploration.journal import Journal
 from lobula.exploration.judge import value_of
+from lobula.exploration.proposals import Proposal, parse_proposal
+from lobula.exploration.proposers.base import Request
 from lobula.exploration.records import RunRecord, RunState, SeedPair
 from lobula.exploration.requests import PHASE
 from lobula.exploration.study import Objective
@@ -139,6 +141,30 @@ def test_proposals_that_never_fit_end_the_study_with_a_reason(tmp_path: Path) ->
     only = [{"path": "training.lr", "choices": [2e-3, 4e-3]}]  # two configs, and a budget of six runs
     with pytest.raises(ProposerError, match="resume goes on"):
         drive_toy(tmp_path, toy_study(space=only, seeds={"panel": 1, "holdout": 0}))
+
+
+class Silent:
+    """Has one answer, then none."""
+
+    name = "silent"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def propose(self, request: Request) -> list[Proposal]:
+        self.asked += 1
+        if self.asked > 1:
+            raise ProposerError("nothing more to say")
+        change = {"path": "training.lr", "old": 2e-3, "new": 4e-3}
+        return [parse_proposal({"kind": "config", "changes": [change]})]
+
+
+def test_a_silent_proposer_is_not_asked_at_every_turn_and_the_last_views_are_written(tmp_path: Path) -> None:
+    seen, proposer = [], Silent()
+    with pytest.raises(ProposerError, match="nothing more to say"):
+        drive_toy(tmp_path, toy_study(), seen.append, proposer=proposer)
+    assert proposer.asked <= 6  # once per run that ended, then three times with nothing under way
+    assert [run.state for run in seen[-1].runs] == [RunState.SCORED] * 2
 
 
 def test_a_rerun_of_a_study_that_is_done_runs_nothing(tmp_path: Path) -> None:

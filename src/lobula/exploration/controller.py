@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lobula.errors import EngineError, ProposalError, ProposerError
+from lobula.errors import EngineError, LobulaError, ProposalError, ProposerError
 from lobula.exploration import patches
 from lobula.exploration.engines.base import Engine, Job, JobState
 from lobula.exploration.engines.status import JobWatch
@@ -37,6 +37,8 @@ MAX_REFUSED = 20
 """Proposals refused in a row before a free slot waits for a run to end."""
 MAX_FAILURES = 3
 """Times in a row that a proposer has none, before a study in which nothing runs ends with an error."""
+ASK_AGAIN_S = 60.0
+"""Seconds after which a proposer that had no answer is asked again while the same runs go on."""
 BASELINE = {"kind": "baseline"}
 """Content of the proposal that makes the first node of a block: its base, unchanged."""
 HOLDING = (RunState.SUBMITTED, RunState.RUNNING, RunState.OK)
@@ -81,6 +83,7 @@ class Controller:
         self.gate = Gate(self.study, journal.code, journal.base)
         self.watch = JobWatch(parts.engine)
         self._failures, self._error = 0, "got no reason"
+        self._asked = 0, 0.0  # runs under way when a proposer was last asked, and when that was
 
     def run(self, wait: Callable[[float], None] = time.sleep) -> Snapshot:
         """Turns until the study is done and nothing runs any more.
@@ -93,7 +96,11 @@ class Controller:
         """
         n_shown = -1
         while True:
-            self.turn()
+            try:
+                self.turn()
+            except LobulaError:
+                self.parts.render(self.journal.snapshot(events=True))
+                raise
             n_events = self.journal.n_events
             snapshot = self.journal.snapshot(events=n_events != n_shown)
             if n_events != n_shown:
@@ -246,6 +253,10 @@ class Controller:
         if proposer is None:
             return False
         snapshot = self.journal.snapshot(events=True)
+        asked = len(pending(snapshot)), time.monotonic()
+        if self._failures and asked[0] and asked[0] == self._asked[0] and asked[1] < self._asked[1] + ASK_AGAIN_S:
+            return False  # it had no answer, and has nothing new to go on
+        self._asked = asked
         answer = ask(proposer, Request(snapshot, action.parents, action.strategy, 1, self.folder.path))
         self._failures = 0 if answer.proposals else self._failures + 1
         for name, error in answer.failures:
