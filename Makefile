@@ -23,7 +23,7 @@ run: $(VENV)/.ready-run
 	@$(BIN)/lobula run $(ARGS)
 
 test: $(VENV)/.ready-test
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(VENV)/.ready-lint
 	$(BIN)/ruff check .
