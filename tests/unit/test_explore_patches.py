@@ -39,7 +39,7 @@ TRAINING = "src/lobula/training"
 RUN = f"{TRAINING}/run.py"
 REAL = [
     (f"{TRAINING}/schedules.py", "        return 1.0\n", "        return 0.9\n", "LEARNING RATE SCHEDULE"),
-    (f"{TRAINING}/optimiser.py", "torch.optim.Adam(groups, fused=True)", "torch.optim.AdamW(groups)", "OPTIMIZER"),
+    (f"{TRAINING}/optimiser.py", "return Adam(groups)", "return torch.optim.AdamW(groups)", "OPTIMIZER"),
     (f"{TRAINING}/penalties.py", "share * (1.0 - share)", "torch.sqrt(share * (1.0 - share))", "REGULARISERS"),
     (f"{TRAINING}/penalties.py", "c * (1.0 - math.exp", "2.0 * c * (1.0 - math.exp", "REGULARISER SCHEDULE"),
     (RUN, "total_loss(loss, penalties)", "total_loss(2.0 * loss, penalties)", "LOSS"),

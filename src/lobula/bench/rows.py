@@ -22,6 +22,7 @@ from lobula.regression.ridge import fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.simulation.graded import GradedCircuit
 from lobula.simulation.side_by_side import Trial, group_size, run_trials
+from lobula.training.adam import Adam
 from lobula.training.objectives import scaled_mse
 from lobula.training.sampler import FramePool
 
@@ -58,10 +59,10 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
     """Forward, loss, backward, clip and Adam: one step; the optimiser is kept on the model."""
     optimiser = getattr(model, "optimiser", None)
     if optimiser is None:
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        optimiser = Adam([{"params": model.parameters(), "lr": 1e-3}])
         model.optimiser = optimiser
     voltage, external, target = batch
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     loss, _ = scaled_mse(model(voltage, external), target, torch.ones(voltage.shape[1]))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

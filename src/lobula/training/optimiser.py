@@ -8,11 +8,12 @@ from torch import Tensor
 
 from lobula.config.training import TrainingConfig
 from lobula.models.base import AbstractDynamicsModel
+from lobula.training.adam import Adam
 
 
 # === LLM-MODIFIABLE: OPTIMIZER START ===
 # Type of optimiser, groups of parameters. Not: the names of the groups, `lr` and `base_lr` in them.
-def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bool) -> torch.optim.Adam:
+def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bool) -> Adam:
     """The model's groups of parameters; where the circuit is held, messages and embeddings only."""
     rates = {"g_phi": config.lr, "embedding": config.lr_embedding}
     if not held:
@@ -22,25 +23,22 @@ def optimiser_for(model: AbstractDynamicsModel, config: TrainingConfig, held: bo
         {"name": name, "params": own[name], "lr": lr, "base_lr": lr} for name, lr in rates.items() if name in own
     ]
     device = model.pattern.pre.device
-    if device.type != "cuda":
-        return torch.optim.Adam(groups, fused=True)
-    groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
-    optimiser = torch.optim.Adam(groups, fused=True, capturable=True)
-    optimiser._warned_capturable_if_run_uncaptured = True  # the steps before the recording are meant to be so
-    return optimiser
+    if device.type == "cuda":  # a CUDA graph reads them when it is replayed
+        groups = [{**g, "lr": torch.tensor(g["lr"], device=device)} for g in groups]
+    return Adam(groups)
 
 
 # === LLM-MODIFIABLE: OPTIMIZER END ===
 
 
-def restore_optimiser(optimiser: torch.optim.Adam, saved: dict[str, Any]) -> None:
+def restore_optimiser(optimiser: Adam, saved: dict[str, Any]) -> None:
     """Takes over the moments of a saved optimiser, whatever device that was on; its own settings stay."""
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
     groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
     optimiser.load_state_dict({**saved, "param_groups": groups})
 
 
-def set_learning_rates(optimiser: torch.optim.Adam, factor: float, factors: Mapping[str, float]) -> None:
+def set_learning_rates(optimiser: Adam, factor: float, factors: Mapping[str, float]) -> None:
     """Multiplies the learning rates by a factor, and those of named groups by another; in place where a CUDA graph
     reads them."""
     for group in optimiser.param_groups:
@@ -52,7 +50,7 @@ def set_learning_rates(optimiser: torch.optim.Adam, factor: float, factors: Mapp
 
 
 # === LLM-MODIFIABLE: GRADIENT CLIPPING START ===
-def clip_gradients(optimiser: torch.optim.Adam, config: TrainingConfig) -> None:
+def clip_gradients(optimiser: Adam, config: TrainingConfig) -> None:
     """Shortens the gradient of each group, then the whole gradient, to the norms of the config."""
     limits = {"W": config.grad_clip_W, "embedding": config.grad_clip_embedding}
     everything: list[Tensor] = []

@@ -31,6 +31,7 @@ from lobula.regression.ridge import Solver
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import Prepared, prepare
+from lobula.training.adam import Adam
 from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.checks import check
@@ -183,7 +184,7 @@ class _Trainer:
         self.step = 0
         self.best = float("inf")
         self.held: HeldCircuit | None = None
-        self.optimiser: torch.optim.Adam | None = None
+        self.optimiser: Adam | None = None
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -265,7 +266,7 @@ class _Trainer:
         if phase.ends:
             self.share()
 
-    def update(self, phase: Phase, optimiser: torch.optim.Adam, batch: Batch) -> dict[str, torch.Tensor]:
+    def update(self, phase: Phase, optimiser: Adam, batch: Batch) -> dict[str, torch.Tensor]:
         """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
         held = self.held if phase.held else None
         lower = self.settings.precision == "bf16"

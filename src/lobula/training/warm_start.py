@@ -12,6 +12,7 @@ from lobula.models.graph_network import GraphNetwork
 from lobula.models.low_rank import set_weight
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.spline import SplineFit
+from lobula.training.adam import Adam
 
 logger = logging.getLogger(__name__)
 N_STEPS = 600
@@ -47,7 +48,7 @@ def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, sp
     spread = SPREAD * visited.std(0)
     networks = [*model.update_mlp.parameters(), model.embedding]
     networks += [] if writable(model) else model.message_mlp.parameters()
-    optimiser = torch.optim.Adam(networks, lr=LEARNING_RATE)
+    optimiser = Adam([{"params": networks, "lr": LEARNING_RATE}])
     for step in range(N_STEPS):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * (1 - step / N_STEPS)
@@ -61,7 +62,7 @@ def start_from_spline(model: GraphNetwork, spline: SplineFit, wiring: Wiring, sp
         v, m, e, s, y = (torch.as_tensor(x, dtype=torch.float32) for x in (voltage, message, external, summed, wanted))
         error = ((model.messages_between(v, v) - carried(model, m)) / model.scales.voltage).square().mean()
         error = error + ((model.update(v, s, e) - y) / model.scales.target).square().mean()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         error.backward()
         optimiser.step()
     logger.info("warm start from spline: error %.2e", float(error.detach()))
