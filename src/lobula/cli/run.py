@@ -14,6 +14,7 @@ from lobula.cli.session import session
 from lobula.cli.stages import OUTPUTS, StageCommand, perform, run_until, shows_progress
 from lobula.cli.tables import plain_table, plan_table, terminal
 from lobula.errors import ConfigError, DivergedError
+from lobula.processes import process_count
 
 Seeds = Annotated[
     str | None,
@@ -70,8 +71,6 @@ def resolve_seeds(recipe: str | None, overrides: Sequence[str], out: Path | None
 
 def refuse_several_processes(what: str) -> None:
     """Raises ConfigError under torchrun: several runs, one after the other, are for one process."""
-    from lobula.training.distributed import process_count
-
     if process_count() > 1:
         raise ConfigError(f"{what}: got several processes (torchrun), expected one; start the seeds one by one")
 

@@ -14,6 +14,7 @@ from lobula.cli.options import Experiment, Words, resolve
 from lobula.cli.session import session
 from lobula.cli.tables import plan_table, score_table, terminal
 from lobula.data.run_dir import RunDir
+from lobula.processes import process_rank
 
 Formats = Annotated[
     str | None,
@@ -185,8 +186,6 @@ STAGES = (
 
 def perform(stage: StageCommand, words: Words) -> None:
     """Run a stage, or all of them, for one seed."""
-    from lobula.training.distributed import process_rank
-
     leads = process_rank() == 0  # of several processes that torchrun started one speaks
     with session(words.debug, words.quiet or not leads, words.verbose and leads):
         experiment = resolve(words.recipe, words.overrides, words.out, words.seed, may_begin=stage.may_begin)

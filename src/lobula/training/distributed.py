@@ -19,6 +19,7 @@ from torch import Tensor
 from lobula.config.training import TrainingConfig
 from lobula.errors import ConfigError, ProcessLostError
 from lobula.kernels import usable_device
+from lobula.processes import process_count
 
 STEP_TIMEOUT = timedelta(minutes=10)
 """Longest wait for the gradients of another process."""
@@ -86,16 +87,6 @@ class Team:
 
 
 ALONE = Team()
-
-
-def process_count() -> int:
-    """Number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def process_rank() -> int:
-    """Number of this process among those that torchrun started; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0")) if process_count() > 1 else 0
 
 
 def process_device(name: str) -> torch.device:
