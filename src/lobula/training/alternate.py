@@ -20,7 +20,8 @@ from lobula.regression.spline import misfit, some_targets
 from lobula.regression.tabulate import tabulate
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
-from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
+from lobula.training.directions import directions_of, message_spread, rescale_messages
+from lobula.training.gauss_newton import gauss_newton_step
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def alternate(
     device: torch.device,
     solver: Solver = solve,
 ) -> LinearCircuit:
-    """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
+    """Moves the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
     Each step must lower the mean log residual variance of a sample of equations; else it is shortened, then dropped.
 
@@ -83,7 +84,8 @@ def alternate(
     def trial_fit() -> LinearCircuit:
         return fit_circuit(source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver)
 
-    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own)
+    span = float(visited[0].min()), float(visited[1].max())
+    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own, span)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -98,25 +100,26 @@ def improve(
     split: Frames,
     trial_fit: Callable[[], LinearCircuit],
     own: OwnTerms,
+    span: tuple[float, float],
 ) -> None:
-    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring."""
+    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring; span: range of all voltages."""
     fed = np.flatnonzero(part.in_degree > 0)
     circuit = trial_fit()
     score = misfit(circuit, fed)
     few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
     spread = message_spread(model, few)
     for number in range(n_steps):
-        before = last_layer(model)
-        step, gain = last_layer_step(model, split, part, circuit, target, step_frames, own=own), 0.0
+        directions, gain = directions_of(model, few, *span), 0.0
+        step = gauss_newton_step(directions, split, part, circuit, target, step_frames, own=own)
         for length in (1.0, 0.3, 0.1):
-            set_last_layer(model, before + length * step)
-            rescale_last_layer(model, spread, few)
+            directions.move(length * step)
+            rescale_messages(model, spread, few)
             trial = trial_fit()
             gain = score - misfit(trial, fed)
             if gain > 0:
                 circuit, score = trial, score - gain
                 break
-            set_last_layer(model, before)
-        logger.debug("last layer, step %d: misfit %.5f", number, score)
+            directions.move(torch.zeros_like(step))
+        logger.debug("messages, step %d: misfit %.5f", number, score)
         if gain < LEAST_GAIN:
             break
