@@ -70,7 +70,7 @@ def merged(old: dict, new: dict) -> dict:
 def one_seed(args: argparse.Namespace, seed: int, missing: dict[str, list[str]], folder: Path) -> dict:
     """The missing rungs and targets on one recording."""
     seeds = [f"simulation.seed={seed}", f"training.seed={seed}"]
-    base = lobula.load_config(args.recipe, overrides=[*args.set, *seeds])
+    base = lobula.load_config(args.recipe, overrides=[*seeds, *args.set])
     pipeline.simulate(base, folder / "data", progress=False)
     result: dict = {"name": args.name, "recipe": args.recipe, "overrides": args.set, "seed": seed, "targets": {}}
     result |= {

@@ -21,8 +21,7 @@ from lobula.scoring import in_gauge, make_probe
 from lobula.simulation.truth import Truth
 from lobula.training import new_model, train
 from lobula.training.alternate import alternate
-from lobula.training.directions import directions_of
-from lobula.training.gauss_newton import equation_grams, shared_grams
+from lobula.training.last_layer import equation_grams, shared_grams
 from lobula.training.phases import HeldCircuit
 
 N = 40
@@ -178,9 +177,7 @@ def test_products_for_a_step_are_the_same_for_all_equations_at_once(data, shared
     if shared:
         model.share_messages()
     theta = np.random.default_rng(0).standard_normal(wiring.n_edges)
-    sample = torch.from_numpy(recording["train"].voltage(0, 100))
-    directions = directions_of(model, sample, float(sample.min()), float(sample.max()))
-    arguments = directions, recording["train"], wiring, theta, "drift", 600, own
+    arguments = model, recording["train"], wiring, theta, "drift", 600, own
     for first, second in zip(shared_grams(*arguments), equation_grams(*arguments), strict=True):
         np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * np.abs(second).max())
 

@@ -1,6 +1,5 @@
 """The trainer: sampler, penalties, schedules, checkpoints, exact resume, and a planted recovery."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from lobula.regression import fit_spline
 from lobula.regression.curve import PiecewiseLinear
 from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
-from lobula.training.directions import Directions, LastLayer, Tangent, directions_of
+from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
 from lobula.training.objectives import scaled_mse, total_loss
 from lobula.training.penalties import Penalties, Visited
 from lobula.training.phases import plan
@@ -100,46 +99,21 @@ def test_checkpoint_refuses_what_is_truncated(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("positive", [True, False])
-def test_messages_along_a_direction_are_the_jacobian(recording: Recording, shared: bool, positive: bool) -> None:
-    smooth = {"model.activation": "tanh"}  # of a rectifier the derivative jumps between two points of the grid
-    model = new_model(recording, config(**{"model.g_phi_positive": positive}, **smooth))
-    if shared:
-        model.share_messages()
-    voltage = torch.from_numpy(recording["train"].voltage(0, 30))
-    directions = directions_of(model, voltage, float(voltage.min()), float(voltage.max()))
-    assert isinstance(directions, Tangent if shared else LastLayer)
-    message, jacobian = directions.jacobian(voltage, recording.wiring)
-    assert jacobian.shape == (*voltage.shape, directions.n)
-    with torch.no_grad():
-        torch.testing.assert_close(message, model.message(voltage), rtol=1e-4, atol=1e-4)
-    step = torch.randn(directions.n, generator=torch.Generator().manual_seed(0))
-    expected, found = jacobian @ step, derivative(directions, step, lambda: model.message(voltage))
-    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))
-
-
-def derivative(directions: Directions, step: torch.Tensor, value: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Central difference along a step; the network is put back."""
-    values, eps = [], 1e-3
-    for sign in (1, -1, 0):
-        directions.move(sign * eps * step)
+def test_last_layer_jacobian_is_the_derivative(recording: Recording) -> None:
+    for positive in (False, True):
+        model = new_model(recording, config(**{"model.g_phi_positive": positive}))
+        voltage = torch.from_numpy(recording["train"].voltage(0, 3))
+        message, jacobian = last_layer_jacobian(model, voltage)
         with torch.no_grad():
-            values.append(value())
-    return (values[0] - values[1]) / (2 * eps)
-
-
-def test_directions_put_a_network_back_to_the_bit(recording: Recording) -> None:
-    model = new_model(recording, config())
-    model.share_messages()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    voltage = torch.from_numpy(recording["train"].voltage(0, 30))
-    directions = directions_of(model, voltage, float(voltage.min()), float(voltage.max()))
-    directions.move(torch.ones(directions.n))
-    assert not torch.equal(model.message_mlp.scalars.weight, before["message_mlp.scalars.weight"])
-    directions.move(torch.zeros(directions.n))
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]), name
+            torch.testing.assert_close(message, model.message(voltage), rtol=1e-4, atol=1e-5)
+        direction = torch.randn(jacobian.shape[-1], generator=torch.Generator().manual_seed(0))
+        before, eps = last_layer(model), 1e-3
+        values = []
+        for sign in (1, -1):
+            set_last_layer(model, before + sign * eps * direction)
+            with torch.no_grad():
+                values.append(model.message(voltage))
+        torch.testing.assert_close((values[0] - values[1]) / (2 * eps), jacobian @ direction, rtol=2e-2, atol=2e-2)
 
 
 def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, tmp_path: Path) -> None:
@@ -217,6 +191,10 @@ def test_shared_messages_are_those_of_the_mean_embedding(recording: Recording) -
         torch.testing.assert_close(model.message(voltage), expected, rtol=1e-5, atol=1e-6)
     table = message_function(model)(voltage.numpy())  # more points than the table of a shared function
     np.testing.assert_allclose(table, expected.numpy(), atol=1e-4)
+    message, jacobian = last_layer_jacobian(model, voltage)
+    parts = [last_layer_jacobian(model, part) for part in voltage.split(100)]  # few points: evaluated one by one
+    torch.testing.assert_close(message, torch.cat([p[0] for p in parts]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(jacobian, torch.cat([p[1] for p in parts]), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("alike", [True, False])

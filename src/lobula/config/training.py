@@ -140,7 +140,7 @@ class TrainingConfig(Section):
         300, "optimiser steps per alternation", ge=1, scale="log", role="tunable", search=(100, 5_000)
     )
     gauss_newton_steps: int = param(
-        3, "Gauss-Newton steps on g after each phase", ge=0, le=50, role="tunable", search=(0, 10)
+        3, "Gauss-Newton steps on the last layer of g after each phase", ge=0, le=50, role="tunable", search=(0, 10)
     )
     validation_every: int = param(200, "steps between validations", ge=1)
     checkpoint_every: int = param(200, "steps between checkpoints", ge=1)

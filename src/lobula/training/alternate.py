@@ -20,8 +20,7 @@ from lobula.regression.spline import misfit, some_targets
 from lobula.regression.tabulate import tabulate
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
-from lobula.training.directions import directions_of, message_spread, rescale_messages
-from lobula.training.gauss_newton import gauss_newton_step
+from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def alternate(
     device: torch.device,
     solver: Solver = solve,
 ) -> LinearCircuit:
-    """Moves the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
+    """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
     Each step must lower the mean log residual variance of a sample of equations; else it is shortened, then dropped.
 
@@ -84,8 +83,7 @@ def alternate(
     def trial_fit() -> LinearCircuit:
         return fit_circuit(source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver)
 
-    span = float(visited[0].min()), float(visited[1].max())
-    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own, span)
+    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -100,26 +98,25 @@ def improve(
     split: Frames,
     trial_fit: Callable[[], LinearCircuit],
     own: OwnTerms,
-    span: tuple[float, float],
 ) -> None:
-    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring; span: range of all voltages."""
+    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring."""
     fed = np.flatnonzero(part.in_degree > 0)
     circuit = trial_fit()
     score = misfit(circuit, fed)
     few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
     spread = message_spread(model, few)
     for number in range(n_steps):
-        directions, gain = directions_of(model, few, *span), 0.0
-        step = gauss_newton_step(directions, split, part, circuit, target, step_frames, own=own)
+        before = last_layer(model)
+        step, gain = last_layer_step(model, split, part, circuit, target, step_frames, own=own), 0.0
         for length in (1.0, 0.3, 0.1):
-            directions.move(length * step)
-            rescale_messages(model, spread, few)
+            set_last_layer(model, before + length * step)
+            rescale_last_layer(model, spread, few)
             trial = trial_fit()
             gain = score - misfit(trial, fed)
             if gain > 0:
                 circuit, score = trial, score - gain
                 break
-            directions.move(torch.zeros_like(step))
-        logger.debug("messages, step %d: misfit %.5f", number, score)
+            set_last_layer(model, before)
+        logger.debug("last layer, step %d: misfit %.5f", number, score)
         if gain < LEAST_GAIN:
             break
