@@ -15,7 +15,7 @@ from tests.support.explore import LR, add_baseline, add_node, make_study, mutati
 from lobula.config import load_config
 from lobula.errors import DuplicateProposalError, ProposalError
 from lobula.exploration.folder import StudyFolder
-from lobula.exploration.gate import Gate, NewNode, with_code
+from lobula.exploration.gate import QUEUE, Gate, NewNode, with_code
 from lobula.exploration.identity import config_id
 from lobula.exploration.journal import Journal
 from lobula.exploration.panel import panel
@@ -230,6 +230,16 @@ def test_a_replicate_has_the_config_of_its_parent_until_the_panel_is_used_up() -
     assert GATE.check({"kind": "replicate", "parents": [2]}, replace(TREE, runs=runs[:1])).config == node.config
     assert "node 2 has had all 2 pairs" in reason({"kind": "replicate", "parents": [2]}, replace(TREE, runs=runs))
     assert GATE.check({"kind": "replicate"}, TREE).config == GATE.baseline(TREE).config == TREE.nodes[0].config
+
+
+def test_a_queue_that_is_full_takes_nothing_more() -> None:
+    pair, most = panel(STUDY.seeds)[0], QUEUE * STUDY.engine.slots
+    runs = [RunRecord(j + 1, 1, f"config {j}", pair, RunState.ACCEPTED) for j in range(most)]
+    proposal = mutation("training.lr", LR, 7e-3)
+    with pytest.raises(ProposalError, match=rf"queue: {most} runs wait for a slot, expected fewer than {most}"):
+        GATE.check(proposal, replace(TREE, runs=tuple(runs)))
+    running = [replace(run, state=RunState.RUNNING) for run in runs[:1]]
+    assert GATE.check(proposal, replace(TREE, runs=(*running, *runs[1:]))).values["training.lr"] == 7e-3
 
 
 def test_a_study_may_ask_for_few_changes_at_a_time() -> None:

@@ -21,11 +21,13 @@ from lobula.exploration.proposals import (
     Stop,
     parse_proposal,
 )
-from lobula.exploration.records import NodeRecord, Snapshot
+from lobula.exploration.records import NodeRecord, RunState, Snapshot
 from lobula.exploration.study import Study
 
 MANY_CHANGES = ("baseline", "optimiser", "random", "recombine")
 """Strategies that may change several fields at once in a study that otherwise changes few."""
+QUEUE = 4
+"""Runs per slot that may wait: an agent that does not wait for scores would leave the optimiser no slot."""
 _MOST_PARENTS = {"config": 1, "code": 1, "replicate": 1, "ablate": 1, "recombine": 2}
 
 
@@ -114,6 +116,9 @@ class Gate:
     def _resolve(self, proposal: Proposal, snapshot: Snapshot) -> NewNode:
         if isinstance(proposal, Stop):
             raise ProposalError("stop: got no config to try; a stop ends the study and is no node")
+        waiting, room = sum(run.state is RunState.ACCEPTED for run in snapshot.runs), QUEUE * self._study.engine.slots
+        if waiting >= room:
+            raise ProposalError(f"queue: {waiting} runs wait for a slot, expected fewer than {room}; wait for a score")
         most = _MOST_PARENTS[proposal.kind]
         if len(proposal.parents) > most:
             raise ProposalError(f"parents: got {len(proposal.parents)}, expected at most {most} of a {proposal.kind}")
