@@ -3,9 +3,9 @@
     python benchmarks/explorer_agents.py replay --out studies/fly-tiny-replay
     python benchmarks/explorer_agents.py mcp --out studies/fly-tiny-mcp
 
-Both start `lobula explore run STUDY` and wait until half of its runs are scored; from then on every process of the
-agent is killed with -9. The study has to end by itself: searched to its budget by the optimiser, and certified. Started
-again with the same --out, a study goes on where it was. What came out is printed as JSON.
+Both start `lobula explore run STUDY` and wait until half of its runs are scored; from then on the agent is killed
+with -9 (Linux: processes are found in /proc). The study has to end by itself: searched to its budget by the optimiser,
+and certified. Started again with the same --out, a study goes on where it was. What came out is printed as JSON.
 """
 
 import argparse
@@ -68,11 +68,13 @@ def drive(args: argparse.Namespace, sets: tuple[str, ...], client: list[str] | N
         if controller.poll() is None:
             controller.terminate()
         kill(agent)
-    return {"exit_status": controller.wait(), "agent_processes_killed": kills, **outcome(args.out)}
+    if controller.wait() != 0:  # it has said why
+        raise SystemExit(controller.returncode)
+    return {"agent_processes_killed": kills, **outcome(args.out)}
 
 
 def kill(agent: subprocess.Popen[bytes] | None) -> int:
-    """Kill with -9 the client and its server, and whatever answers from the recorded file now; returns how many."""
+    """Kill with -9 the client, whose server ends with it, and whatever answers from the recorded file now; how many."""
     found = [pid for pid, words in command_lines() if __file__.encode() in words and b"answer" in words]
     for pid in found:
         os.kill(pid, signal.SIGKILL)

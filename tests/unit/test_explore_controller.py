@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,13 @@ def test_proposals_that_never_fit_end_the_study_with_a_reason(tmp_path: Path) ->
         drive_toy(tmp_path, toy_study(space=only, seeds={"panel": 1, "holdout": 0}))
 
 
+class Slow(LocalEngine):
+    """Every job takes a second more: some forty turns of the controller."""
+
+    def submit(self, job: Job) -> str:
+        return super().submit(replace(job, command=("sh", "-c", 'sleep 1; exec "$@"', "sh", *job.command)))
+
+
 class Silent:
     """Has one answer, then none."""
 
@@ -162,7 +170,7 @@ class Silent:
 def test_a_silent_proposer_is_not_asked_at_every_turn_and_the_last_views_are_written(tmp_path: Path) -> None:
     seen, proposer = [], Silent()
     with pytest.raises(ProposerError, match="nothing more to say"):
-        drive_toy(tmp_path, toy_study(), seen.append, proposer=proposer)
+        drive_toy(tmp_path, toy_study(), seen.append, Slow(tmp_path / "engine"), proposer)
     assert proposer.asked <= 6  # once per run that ended, then three times with nothing under way
     assert [run.state for run in seen[-1].runs] == [RunState.SCORED] * 2
 
