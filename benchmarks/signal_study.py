@@ -85,6 +85,16 @@ def recurrence_rows() -> dict[str, tuple[str, tuple[str, ...]]]:
     }
 
 
+def models() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Rows of the study `models`: message functions of types (1,000 neurons) and circuits that change."""
+    rows = {name: (f"signal-{name.lower()}", (*FEW, "training.estimators=[spline]")) for name in ("N4", "N5", "N11")}
+    changing = {f"{name}, 200 neurons": (name, "signal.n_neurons=200") for name in ("N3", "N6", "N7")}
+    changing["N6, 1000 neurons"] = ("N6", "signal.n_neurons=1000")
+    return rows | {
+        row: (f"signal-{name.lower()}", ("simulation.n_frames=20000", size)) for row, (name, size) in changing.items()
+    }
+
+
 STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "fill": {f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}")) for fill in FILLS},
     "fill-observed": {
@@ -124,6 +134,7 @@ STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "Dale, half excitatory": ("signal-n2", (*FEW, "signal.dale_law=true", "signal.dale_factor=0.5")),
         "Dale, four fifths excitatory": ("signal-n2", (*FEW, "signal.dale_law=true", "signal.dale_factor=0.8")),
     },
+    "models": models(),
     "recurrence": recurrence_rows(),
 }
 """Rows by study: recipe and settings."""
