@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import BSpline, CubicSpline, make_interp_spline
+from scipy.sparse import csc_array
 
 FINE = 16_385
 """Points of the table of a smooth curve."""
@@ -137,42 +138,59 @@ class SmoothCurve(Curve):
 
 def basis_of(curve: Curve) -> "Basis":
     """What a unit of each value adds to the curve."""
-    unit, grid = np.eye(len(curve.knots)), np.linspace(curve.knots[0], curve.knots[-1], FINE)
-    if isinstance(curve, SmoothCurve):
-        return Basis(grid, CubicSpline(curve.knots, unit, bc_type="natural")(grid).T)
-    return Basis(grid, np.stack([np.interp(grid, curve.knots, row) for row in unit]))
+    unit, degree = np.eye(len(curve.knots)), 3 if isinstance(curve, SmoothCurve) else 1
+    spline = make_interp_spline(curve.knots, unit, k=degree, bc_type="natural" if degree == 3 else None)
+    grid = np.linspace(curve.knots[0], curve.knots[-1], FINE)
+    local = BSpline.design_matrix(grid, spline.t, degree)
+    slopes = spline.derivative()(grid[[0, -1]])
+    shape = (FINE, degree + 1)
+    return Basis(grid, local.indices.reshape(shape), local.data.reshape(shape), spline.c, slopes)
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Functions on a common even grid, straight beyond its ends.
+    """K functions, straight beyond the ends of a grid: combinations of B-splines, of which few act at a voltage.
 
     Attributes:
         grid: (M,) even voltages [a.u.].
-        table: (K, M) their values.
+        local: (M, D) which B-splines are not 0 there.
+        values: (M, D) their values.
+        combinations: (B, K) the functions as combinations of all B-splines.
+        slopes: (2, K) of the functions beyond the first and the last point.
     """
 
     grid: np.ndarray
-    table: np.ndarray
+    local: np.ndarray
+    values: np.ndarray
+    combinations: np.ndarray
+    slopes: np.ndarray
+
+    def __len__(self) -> int:
+        """K."""
+        return self.combinations.shape[1]
 
     def summed(self, voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         """(T, Q, K) every function at voltages (T, N), summed over the neurons with coefficients (N, Q).
 
         At the nearest point of the grid: good for a Gauss-Newton step, whose fixed point does not depend on it.
         """
-        width = self.grid[1] - self.grid[0]
+        n_frames, n_neurons = voltage.shape
+        width, n_local = self.grid[1] - self.grid[0], self.local.shape[1]
         nearest = np.clip(np.rint((voltage - self.grid[0]) / width), 0, len(self.grid) - 1).astype(np.intp)
-        found = np.empty((len(voltage), coefficients.shape[1], len(self.table)))
-        values = np.empty(voltage.shape)
-        for k, function in enumerate(self.table):
-            np.take(function, nearest, out=values, mode="clip")
-            np.matmul(values, coefficients, out=found[:, :, k])
-        for beyond, (near, end) in (
-            (np.minimum(voltage - self.grid[0], 0.0), (1, 0)),
-            (np.maximum(voltage - self.grid[-1], 0.0), (-1, -2)),
+        local = np.take(self.local, nearest, axis=0, mode="clip").reshape(n_frames, -1)
+        values = np.take(self.values, nearest, axis=0, mode="clip").reshape(n_frames, -1)
+        starts = np.arange(n_neurons + 1, dtype=local.dtype) * n_local
+        shape = (len(self.combinations), n_neurons)
+        splines = np.empty((n_frames, len(self.combinations), coefficients.shape[1]))
+        for t in range(n_frames):
+            splines[t] = csc_array((values[t], local[t], starts), shape=shape) @ coefficients
+        found = splines.transpose(0, 2, 1) @ self.combinations
+        for beyond, slopes in (
+            (np.minimum(voltage - self.grid[0], 0.0), self.slopes[0]),
+            (np.maximum(voltage - self.grid[-1], 0.0), self.slopes[1]),
         ):
-            slopes = (self.table[:, near] - self.table[:, end]) / width
-            found += (beyond @ coefficients)[:, :, None] * slopes
+            if beyond.any():
+                found += (beyond @ coefficients)[:, :, None] * slopes
         return found
 
 

@@ -118,7 +118,7 @@ def basis_columns(bases: list[tuple[Basis, np.ndarray]], voltage: np.ndarray, co
         voltage: (T, N) [a.u.].
         coefficients: (N, Q).
     """
-    sizes = [len(basis.table) for basis, _ in bases]
+    sizes = [len(basis) for basis, _ in bases]
     columns, start = np.empty((len(voltage), coefficients.shape[1], sum(sizes))), 0
     for (basis, members), size in zip(bases, sizes, strict=True):
         columns[:, :, start : start + size] = basis.summed(voltage[:, members], coefficients[members])
