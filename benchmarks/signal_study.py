@@ -18,6 +18,7 @@ otherwise. Killed, the same command goes on.
 import argparse
 import json
 import logging
+import resource
 import statistics
 import tempfile
 import time
@@ -95,6 +96,13 @@ def models() -> dict[str, tuple[str, tuple[str, ...]]]:
     }
 
 
+def large(n_neurons: int) -> tuple[str, ...]:
+    """Settings of a large circuit: ridge, trials of 100 frames, one and a half times as many frames as neurons."""
+    trials = ("simulation.trial_frames=100", "signal.burn_in=0", f"simulation.n_frames={3 * n_neurons // 2}")
+    few = ("simulation.n_frames_validation=1000", "simulation.n_frames_test=1000", "training.estimators=[ridge]")
+    return (f"signal.n_neurons={n_neurons}", *trials, *few)
+
+
 STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     "fill": {f"{fill:g}": ("signal-n2", (*FEW, f"signal.fill={fill}")) for fill in FILLS},
     "fill-observed": {
@@ -116,7 +124,8 @@ STUDIES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         for sigma in (0, 0.05, 0.5)
         for target in ("drift", "observed")
     },
-    "size": {f"{n}": ("signal-n2", (*FEW, f"signal.n_neurons={n}")) for n in (100, 300, 1_000, 2_000)},
+    "size": {f"{n}": ("signal-n2", (*FEW, f"signal.n_neurons={n}")) for n in (100, 300, 1_000, 2_000)}
+    | {f"{n}, short trials": ("signal-n2", large(n)) for n in (2_000, 4_000, 8_000)},
     "gain": {
         f"{g:g}": (
             "signal-n2",
@@ -176,6 +185,7 @@ def one_run(recipe: str, overrides: list[str], row: str, seed: int, folder: Path
     spent = time.process_time() - began
     logger.info("%s %s seed %d: %.0f s of processor time", recipe, row, seed, spent)
     cost = {"wall_s": {name: stage.get("wall_s") for name, stage in stages.items()}, "processor_s": spent}
+    cost["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # of all rows so far
     return facts(recipe, overrides, row, seed) | cost | {"scores": scores}
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf
 
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import Curve
@@ -28,7 +29,8 @@ BLOCK = 1_000
 FIRST_SPREAD = 0.3
 """Prior standard deviation of a deviation, in units of the common function."""
 JITTER = 1e-12
-ROUNDING = 1e-10
+ROUNDING = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+"""Added to the diagonal of a Gauss-Newton step, in units of its mean: the first that makes up for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +175,17 @@ def gauss_newton(data: Products, curves: SenderCurves, at: Solved, targets: np.n
     rhs = np.matmul(residual, (at.theta * weights)[:, :, None])[..., 0] - curves.values @ prior
     every = np.arange(n)
     blocks[every, :, every] += prior
-    normal[np.diag_indices_from(normal)] += ROUNDING * np.trace(normal) / len(normal)
-    factor = cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
-    return cho_solve(factor, rhs.ravel(), check_finite=False).reshape(n, k)
+    return _damped(normal, rhs.ravel()).reshape(n, k)
+
+
+def _damped(normal: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """Solution of normal equations (P, P) that rounding may have made indefinite; they are changed."""
+    diagonal, mean = np.diag(normal).copy(), np.trace(normal) / len(normal)
+    for share in ROUNDING:
+        normal[np.diag_indices_from(normal)] = diagonal + share * mean
+        factor, failed = dpotrf(normal, lower=True, clean=False)
+        if not failed:
+            return cho_solve((factor, True), rhs, check_finite=False)
+    raise np.linalg.LinAlgError(
+        f"message functions of senders: a step of {len(normal)} values is not positive definite"
+    )
