@@ -56,7 +56,7 @@ CIRCUIT_HEADER = (
     *("row", "seeds", "spectral radius of W, g W", "effective rank, 99 %", "Lyapunov exponent [1/s]"),
     "processor time, all stages [s]",
 )
-RUNGS = ("ceiling", "ridge", "spline")
+RUNGS = ("ceiling", "ridge", "spline", "gnn")
 FEW = ("simulation.n_frames=20000", "spline.curve_frames=8000")
 FILLS = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05)
 FRAMES_PER_STEP = 64
@@ -91,6 +91,8 @@ def models() -> dict[str, tuple[str, tuple[str, ...]]]:
     rows = {name: (f"signal-{name.lower()}", (*FEW, "training.estimators=[spline]")) for name in ("N4", "N5", "N11")}
     changing = {f"{name}, 200 neurons": (name, "signal.n_neurons=200") for name in ("N3", "N6", "N7")}
     changing["N6, 1000 neurons"] = ("N6", "signal.n_neurons=1000")
+    warm = ("training.estimators=[spline,gnn]", "training.warm_start=spline", "training.batch_size=8")
+    rows["N2, network from the spline"] = ("signal-n2", (*FEW, *warm))
     return rows | {
         row: (f"signal-{name.lower()}", ("simulation.n_frames=20000", size)) for row, (name, size) in changing.items()
     }
