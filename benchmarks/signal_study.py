@@ -93,6 +93,7 @@ def models() -> dict[str, tuple[str, tuple[str, ...]]]:
     changing["N6, 1000 neurons"] = ("N6", "signal.n_neurons=1000")
     warm = ("training.estimators=[spline,gnn]", "training.warm_start=spline", "training.batch_size=8")
     rows["N2, network from the spline"] = ("signal-n2", (*FEW, *warm))
+    rows["N2, network from random values"] = ("signal-n2", (*FEW, "training.estimators=[gnn]"))
     return rows | {
         row: (f"signal-{name.lower()}", ("simulation.n_frames=20000", size)) for row, (name, size) in changing.items()
     }
