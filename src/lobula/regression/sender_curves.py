@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotrf
 
 from lobula.data.wiring import Wiring
@@ -119,7 +119,7 @@ class Solved:
         theta: (N, N) coefficients, row sender, column receiver.
         free: (N, F) leak, (input), (own terms).
         variance: (N,) residual variance.
-        inverse: (N, N) of the products of the messages and lambda.
+        factor: (N, N) lower Cholesky factor of the products of the messages and lambda; the rest is not defined.
         mixed: (N, N B) products of the messages with the bases.
         residual: (N B, N) products of the bases with the residuals.
     """
@@ -127,7 +127,7 @@ class Solved:
     theta: np.ndarray
     free: np.ndarray
     variance: np.ndarray
-    inverse: np.ndarray
+    factor: np.ndarray
     mixed: np.ndarray
     residual: np.ndarray
 
@@ -139,7 +139,8 @@ def solved(data: Products, curves: SenderCurves, ratio: float, loops: bool, with
     lam, every = ratio * data.n_frames, np.arange(n)
     mixed = np.matmul(values[:, None], data.basis.reshape(n, k, n * k))[:, 0]
     gram = np.einsum("jnk,nk->jn", mixed.reshape(n, n, k), values)
-    inverse = cho_solve(cho_factor(gram + lam * np.eye(n), lower=True), np.eye(n))
+    factor = cho_factor(gram + lam * np.eye(n), lower=True)
+    inverse = cho_solve(factor, np.eye(n))
     across = np.einsum("jk,fjki->fji", values, data.cross.reshape(-1, n, k, n))
     if not loops:
         across[:, every, every] = 0.0
@@ -156,7 +157,7 @@ def solved(data: Products, curves: SenderCurves, ratio: float, loops: bool, with
     residual = np.zeros((0, n))
     if with_residual:
         residual = data.cross[-1] - np.einsum("fqi,if->qi", data.cross[:-1], free) - mixed.T @ theta
-    return Solved(theta, free, variance, inverse, mixed, residual)
+    return Solved(theta, free, variance, factor[0], mixed, residual)
 
 
 def gauss_newton(data: Products, curves: SenderCurves, at: Solved, targets: np.ndarray) -> np.ndarray:
@@ -166,7 +167,8 @@ def gauss_newton(data: Products, curves: SenderCurves, at: Solved, targets: np.n
     deviating = np.arange(n * (k + 1)).reshape(n, k + 1)[:, 1:].ravel()
     mixed = at.mixed[:, deviating]
     normal = data.basis[np.ix_(deviating, deviating)]
-    normal -= mixed.T @ (at.inverse @ mixed)
+    projected = solve_triangular(at.factor, mixed, lower=True)  # times an inverse, rounding is larger than the rest
+    normal -= projected.T @ projected
     blocks = normal.reshape(n, k, n, k)
     blocks *= ((at.theta * weights) @ at.theta.T)[:, None, :, None]
     bend = np.diff(np.eye(k), 2, axis=0)
