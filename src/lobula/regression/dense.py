@@ -87,6 +87,7 @@ class DenseProblem:
         pairs = cast(PairGrams, grams.grams)
         self.fed = np.flatnonzero(wiring.in_degree > 0)
         self.live = np.flatnonzero(active)
+        self.redundancy = np.ones(len(self.fed)) if grams.redundancy is None else grams.redundancy[self.fed]
         kept = pairs.kept(int(self.fed[0]))
         self.n_frames, self.dof = grams.n_frames, max(grams.n_frames - len(kept) + 1, 1)
         kept = np.delete(kept, OFFSET)
@@ -118,7 +119,7 @@ class DenseProblem:
         """(M,) lambda / n_frames by evidence and population; of many neurons, some speak for all: they are alike."""
         m = len(self.fed)
         asked = np.unique(np.linspace(0, m - 1, min(m, MOST_ASKED)).astype(int))
-        found = population_ratios(*self.evidence(asked), self.n_frames)
+        found = population_ratios(*self.evidence(asked), self.n_frames, self.redundancy[asked])
         ratios = np.full(m, np.exp(np.log(found).mean()))
         ratios[asked] = found
         return ratios
@@ -155,7 +156,7 @@ class DenseProblem:
             rss = np.maximum(rss, LEAST_MISFIT * total)
             log_det = np.log(self.s + lam[0]).sum() + np.log(diagonal) - size * np.log(lam)
             log_det += np.linalg.slogdet(free)[1]
-            found[:, :, g] = -0.5 * log_det - 0.5 * self.dof * np.log(rss), rss / self.dof
+            found[:, :, g] = -0.5 * log_det - 0.5 * self.dof / self.redundancy[chosen] * np.log(rss), rss / self.dof
         return found[0], found[1]
 
     def solve(self, ratios: np.ndarray) -> DenseFit:
@@ -188,10 +189,11 @@ class DenseProblem:
         for array in (theta, own_inverse, solved):
             array[..., self.own[chosen][without], without] = 0.0
         gain, free_cov = self._with_offset(chosen, gain, free_inverse, theta, columns[:-1], inverse, diagonal)
+        noise = variance * self.redundancy[chosen]
         found.free[chosen], found.residual_var[chosen] = gain, variance
-        found.free_cov[chosen] = variance[:, None, None] * free_cov
-        found.theta[chosen], found.theta_var[chosen] = theta.T, (variance * own_inverse).T
-        found.theta_k_cov[chosen] = (-variance * solved[0]).T
+        found.free_cov[chosen] = noise[:, None, None] * free_cov
+        found.theta[chosen], found.theta_var[chosen] = theta.T, (noise * own_inverse).T
+        found.theta_k_cov[chosen] = (-noise * solved[0]).T
         found.resolution[chosen] = np.clip(1.0 - lam * own_inverse, 0.0, 1.0).T
 
     def _with_offset(

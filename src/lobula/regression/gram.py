@@ -55,6 +55,7 @@ class NeuronGrams:
         message_std: (M,) standard deviation of the same.
         columns: (E,) which of these messages every edge carries.
         n_own: rows of own terms K.
+        redundancy: (N,) frames that say as much as one independent frame (`redundancy`); None: 1.
     """
 
     grams: Sequence[np.ndarray]
@@ -64,6 +65,7 @@ class NeuronGrams:
     message_std: np.ndarray
     columns: np.ndarray
     n_own: int = 0
+    redundancy: np.ndarray | None = None
 
 
 def frame_blocks(frames: Frames, target: str, max_frames: int | None, block: int = BLOCK_FRAMES) -> Iterator[slice]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from lobula.data.wiring import Wiring
+from lobula.regression.circuit import LinearCircuit
 from lobula.regression.edge_messages import Messages, input_matrix, messages_of
 from lobula.regression.gram import Frames, block_arrays, frame_blocks
-from lobula.regression.ridge import LinearCircuit
 
 Predictor = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 """Maps voltage (T, N) and external input (T, N) or None to dv/dt (T, N)."""

@@ -8,7 +8,7 @@ away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,9 @@ from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
 from lobula.regression.edge_messages import GroupMessages, Messages
 from lobula.regression.gram import CPU, NO_TERMS, Frames, NeuronGrams, accumulate
+from lobula.regression.held_out import Predictor, circuit_predictor
 from lobula.regression.own_terms import OwnTerms
+from lobula.regression.redundancy import redundancy
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.threads import in_parallel
 
@@ -140,7 +142,7 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         ratios = sampled_ratios(grams, wiring) if ratio is None else np.full(n, ratio)
     else:
         problems = neuron_problems(grams, wiring)
-        ratios = evidence_ratios(problems, grams.n_frames) if ratio is None else np.full(n, ratio)
+        ratios = evidence_ratios(problems, grams) if ratio is None else np.full(n, ratio)
     return solve_problems(problems, np.maximum(ratios, floor), grams, wiring)
 
 
@@ -158,16 +160,17 @@ def solve_problems(
         span = slice(wiring.indptr[i], wiring.indptr[i + 1])
         lam = ratios[i] * grams.n_frames
         fit = problems[i].solve(lam) if problems else direct_fit(grams, wiring, i, lam)
+        more = 1.0 if grams.redundancy is None else np.sqrt(grams.redundancy[i])
         per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
         per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0
         own_gain[i] = fit.free[len(fit.free) - n_own :]
-        per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = np.sqrt(np.diag(fit.free_cov)[:2])
+        per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = more * np.sqrt(np.diag(fit.free_cov)[:2])
         per_neuron["rv"][i] = fit.residual_var
         per_edge["theta"][span] = fit.theta
-        per_edge["theta_stderr"][span] = np.sqrt(fit.theta_var)
+        per_edge["theta_stderr"][span] = more * np.sqrt(fit.theta_var)
         per_edge["resolution"][span] = fit.resolution
         stderr = stderr_of_weight(fit.theta, fit.theta_var, fit.theta_k_cov, fit.free[:1], fit.free_cov[0, :1])
-        per_edge["weight_stderr"][span] = stderr
+        per_edge["weight_stderr"][span] = more * stderr
 
     in_parallel(task, n)
     return LinearCircuit(
@@ -287,7 +290,7 @@ def sampled_ratios(grams: NeuronGrams, wiring: Wiring) -> np.ndarray:
     fed = np.flatnonzero(wiring.in_degree > 0)
     chosen = fed[np.unique(np.linspace(0, len(fed) - 1, min(len(fed), MOST_ASKED)).astype(int))]
     problems = neuron_problems(grams, wiring, chosen)
-    return np.full(wiring.n_neurons, np.exp(np.log(evidence_ratios(problems, grams.n_frames)).mean()))
+    return np.full(wiring.n_neurons, np.exp(np.log(evidence_ratios(problems, grams, chosen)).mean()))
 
 
 def neuron_problems(grams: NeuronGrams, wiring: Wiring, neurons: np.ndarray | None = None) -> list[NeuronProblem]:
@@ -305,19 +308,28 @@ def neuron_problems(grams: NeuronGrams, wiring: Wiring, neurons: np.ndarray | No
     return [p for p in problems if p is not None]
 
 
-def evidence_ratios(problems: list[NeuronProblem], n_frames: int) -> np.ndarray:
-    """(N,) lambda / n_frames by evidence and population; 1 where no input is active (nothing to shrink)."""
+def evidence_ratios(problems: list[NeuronProblem], grams: NeuronGrams, neurons: np.ndarray | None = None) -> np.ndarray:
+    """(N,) lambda / n_frames by evidence and population; 1 where no input is active (nothing to shrink).
+
+    Args:
+        problems: the equations of all neurons, or of some.
+        grams: what they are from.
+        neurons: which some.
+    """
+    n_frames, repeated = grams.n_frames, np.ones(len(problems))
+    if grams.redundancy is not None:
+        repeated = grams.redundancy if neurons is None else grams.redundancy[neurons]
     fed = np.flatnonzero([len(p.s) > 0 for p in problems])
     evidence, variance = np.empty((2, len(fed), len(LOG_RATIOS)))
     lam = n_frames * 10.0**LOG_RATIOS
 
     def task(row: int) -> None:
         p = problems[fed[row]]
-        evidence[row], variance[row] = log_evidence(p.s, p.z**2, p.rss0, p.dof, lam)
+        evidence[row], variance[row] = log_evidence(p.s, p.z**2, p.rss0, p.dof, lam, repeated[fed[row]])
 
     in_parallel(task, len(fed))
     ratios = np.ones(len(problems))
-    ratios[fed] = population_ratios(evidence, variance, n_frames)
+    ratios[fed] = population_ratios(evidence, variance, n_frames, repeated[fed])
     return ratios
 
 
@@ -337,6 +349,7 @@ def fit_circuit(
     device: torch.device = CPU,
     own: OwnTerms = NO_TERMS,
     solver: Solver = solve,
+    correlated: bool = True,
 ) -> LinearCircuit:
     """Evidence ridge on a recording, given the message function.
 
@@ -350,9 +363,26 @@ def fit_circuit(
         device: where the Gram matrices are computed; they are solved on the CPU.
         own: terms of every neuron's own voltage.
         solver: what solves them.
+        correlated: count frames by how long residuals last (`redundancy`), in a second solution.
     """
 
+    def predictor(circuit: LinearCircuit, function: Messages, graph: Wiring) -> Predictor:
+        bare = circuit_predictor(circuit, function, graph)
+        if not own.n_terms:
+            return bare
+
+        def predict(voltage: np.ndarray, external: np.ndarray | None) -> np.ndarray:
+            terms = own(np.ascontiguousarray(voltage.T, dtype=np.float64))
+            return bare(voltage, external) + np.einsum("nk,knt->tn", circuit.own_gain, terms)
+
+        return predict
+
     def fitted(graph: Wiring, function: Messages) -> LinearCircuit:
-        return solver(accumulate(frames, graph, function, target, max_frames, on_block, device, own), graph)
+        grams = accumulate(frames, graph, function, target, max_frames, on_block, device, own)
+        circuit = solver(grams, graph)
+        if not correlated:
+            return circuit
+        repeated = redundancy(frames, graph, predictor(circuit, function, graph), target)
+        return circuit if (repeated == 1).all() else solver(replace(grams, redundancy=repeated), graph)
 
     return solve_by_target(wiring, message, fitted) if isinstance(message, GroupMessages) else fitted(wiring, message)

@@ -18,12 +18,12 @@ LEAST_SPREAD = 0.3
 
 
 def log_evidence(
-    s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, ratios: np.ndarray
+    s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, ratios: np.ndarray, redundancy: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Log marginal likelihood of one neuron's equation, up to a constant, and the residual variance.
 
     .. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda)
-              - \tfrac{n-u}{2} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
+              - \tfrac{n-u}{2c} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
 
     Args:
         s: (d,) eigenvalues of the problem after the free columns are projected out.
@@ -31,22 +31,26 @@ def log_evidence(
         rss0: r_0, the residual sum of squares without messages.
         dof: n - u, frames less free columns.
         ratios: (G,) values of lambda.
+        redundancy: c, frames that say as much as one independent frame.
 
     Returns:
         (G,) log evidence and (G,) residual variance.
     """
     denominator = s + ratios[:, None]
     misfit = np.maximum(rss0 - (z2 / denominator).sum(1), rss0 * 1e-15 + 1e-300)
-    return -0.5 * np.log1p(s / ratios[:, None]).sum(1) - 0.5 * dof * np.log(misfit), misfit / dof
+    return -0.5 * np.log1p(s / ratios[:, None]).sum(1) - 0.5 * dof / redundancy * np.log(misfit), misfit / dof
 
 
-def population_ratios(evidence: np.ndarray, variance: np.ndarray, n_frames: int) -> np.ndarray:
+def population_ratios(
+    evidence: np.ndarray, variance: np.ndarray, n_frames: int, redundancy: np.ndarray | None = None
+) -> np.ndarray:
     """Posterior mean of log lambda for every neuron, under a prior fitted to all of them.
 
     Args:
         evidence: (M, G) log evidence over `LOG_RATIOS`, one row per neuron that has active inputs.
         variance: (M, G) residual variance there [a.u.^2/s^2].
         n_frames: frames behind every row.
+        redundancy: (M,) frames that say as much as one independent frame; None: 1.
 
     Returns:
         (M,) lambda / n_frames.
@@ -54,6 +58,8 @@ def population_ratios(evidence: np.ndarray, variance: np.ndarray, n_frames: int)
     if not len(evidence):
         return np.zeros(0)
     scale = 0.5 * (np.log(variance) - np.log(n_frames) - np.log(10.0) * LOG_RATIOS)
+    if redundancy is not None:
+        scale = scale + 0.5 * np.log(redundancy)[:, None]
     rows = np.arange(len(evidence))
     centre, spread = float(np.median(scale[rows, evidence.argmax(1)])), 1.0
     for _ in range(N_ROUNDS):

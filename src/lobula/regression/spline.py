@@ -43,7 +43,7 @@ from lobula.regression.gram import (
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
-from lobula.regression.ridge import LinearCircuit, Solver, solve
+from lobula.regression.ridge import LinearCircuit, Solver, fit_circuit, solve
 from lobula.regression.threads import in_parallel, neuron_major
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def fit_spline(
     curve = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
     curve, history = improved(curve, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
-    circuit = solver(accumulate(frames, wiring, curve, target, max_frames, own=own), wiring)
+    circuit = fit_circuit(frames, wiring, curve, target, max_frames, own=own, solver=solver)
     low, high = np.quantile(sample, [0.001, 0.999])
     return SplineFit(circuit, curve.as_linear(), (float(low), float(high)), history)
 
@@ -182,7 +182,7 @@ def improved(
             step *= 0.3
             curve = best.with_values(best.values + step * direction)
             continue
-        converged = best_score - score < tolerance and step == 1.0
+        converged = best_score - score < tolerance
         if converged and level >= len(FLOORS) - 1 and curve.size >= 2 * n_knots:
             break
         best, best_score, step = curve, score, 1.0

@@ -76,7 +76,7 @@ def tied_circuit(
     """
 
     def evidence(problems: list[NeuronProblem]) -> np.ndarray:
-        return np.maximum(ridge.evidence_ratios(problems, grams.n_frames), floor)
+        return np.maximum(ridge.evidence_ratios(problems, grams), floor)
 
     live = grams.message_std[wiring.pre] > ridge.SILENT_STD
     edges = Columns(grams.grams, wiring.indptr, groups.of_edge, live, grams.n_frames)

@@ -81,7 +81,9 @@ def alternate(
         return learned_messages(model, visited)
 
     def trial_fit() -> LinearCircuit:
-        return fit_circuit(source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver)
+        return fit_circuit(
+            source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver, correlated=False
+        )
 
     improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own)
     last = message()
