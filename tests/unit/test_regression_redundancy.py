@@ -62,7 +62,7 @@ def test_counts_the_frames_of_noise_with_memory(memory, wanted):
     """(1 + r) / (1 - r) where every frame keeps r of the noise before; exactly 1 where noise is new in every frame."""
     frames = _Frames(memory, 0.1)
     found = redundancy(frames, WIRING, frames.truth, "drift")
-    assert found.mean() == pytest.approx(wanted, rel=0.2)
+    assert found.mean() == pytest.approx(wanted, rel=0.3)
     assert memory or (found == 1).all()
 
 

@@ -87,7 +87,7 @@ class DenseProblem:
         pairs = cast(PairGrams, grams.grams)
         self.fed = np.flatnonzero(wiring.in_degree > 0)
         self.live = np.flatnonzero(active)
-        self.redundancy = np.ones(len(self.fed)) if grams.redundancy is None else grams.redundancy[self.fed]
+        self.redundancy = np.ones(len(self.fed))
         kept = pairs.kept(int(self.fed[0]))
         self.n_frames, self.dof = grams.n_frames, max(grams.n_frames - len(kept) + 1, 1)
         kept = np.delete(kept, OFFSET)

@@ -93,18 +93,25 @@ class WeightPrior:
             sign = given.asked("sign", "prior.sign=known")
         return cls(wiring, scale, cell_type, config.tied, sign, config.sign == "inferred")
 
-    def solve(self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit:
+    def solve(
+        self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0, recount: ridge.Recount | None = None
+    ) -> LinearCircuit:
         """The circuit under this prior.
 
         Args:
             grams: from `gram.accumulate`.
             wiring: the graph of the fit: the whole one, or one with some of its edges (`spline.some_targets`).
             floor: lower bound on lambda / n_frames.
+            recount: as in `ridge.solve`.
         """
-        if not self.infer_sign:
-            return self._solve(grams, wiring, self.sign, floor)
-        free = self._solve(grams, wiring, None, floor)
-        return self._solve(grams, wiring, inferred_signs(free, wiring), floor)
+
+        def solved(counted: NeuronGrams) -> LinearCircuit:
+            if not self.infer_sign:
+                return self._solve(counted, wiring, self.sign, floor)
+            free = self._solve(counted, wiring, None, floor)
+            return self._solve(counted, wiring, inferred_signs(free, wiring), floor)
+
+        return ridge.twice(solved, grams, recount)
 
     def groups(self, wiring: Wiring, sign: np.ndarray | None) -> Groups:
         """The ties among the edges of a wiring, for given signs of the sources (N,)."""

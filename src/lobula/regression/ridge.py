@@ -36,6 +36,8 @@ MOST_ASKED = 8
 """Neurons whose evidence decides where they are not."""
 LEAST_LAMBDA = 1e-13
 """Of the largest squared norm: what keeps a decomposition positive."""
+Recount = Callable[[LinearCircuit], np.ndarray]
+"""Redundancy of frames (N,), `redundancy`, by what a circuit leaves."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
 
@@ -125,7 +127,13 @@ class NeuronProblem:
         )
 
 
-def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor: float = 0.0) -> LinearCircuit:
+def solve(
+    grams: NeuronGrams,
+    wiring: Wiring,
+    ratio: float | None = None,
+    floor: float = 0.0,
+    recount: Recount | None = None,
+) -> LinearCircuit:
     """Evidence ridge for every neuron.
 
     Args:
@@ -133,17 +141,32 @@ def solve(grams: NeuronGrams, wiring: Wiring, ratio: float | None = None, floor:
         wiring: the graph of the fit.
         ratio: fixed lambda / n_frames (None: evidence and population decide).
         floor: lower bound on lambda / n_frames.
+        recount: the redundancy of frames after a first solution (N,); a second one follows where it is not 1.
     """
     n, active = wiring.n_neurons, grams.message_std > SILENT_STD
-    if is_dense(wiring, grams, active):
-        return dense_circuit(DenseProblem(grams, wiring, active), grams, wiring, ratio, floor)
-    if float((wiring.in_degree.astype(float) ** 2).sum()) > MOST_KEPT:
-        problems: list[NeuronProblem] = []
-        ratios = sampled_ratios(grams, wiring) if ratio is None else np.full(n, ratio)
-    else:
-        problems = neuron_problems(grams, wiring)
-        ratios = evidence_ratios(problems, grams) if ratio is None else np.full(n, ratio)
-    return solve_problems(problems, np.maximum(ratios, floor), grams, wiring)
+    dense = DenseProblem(grams, wiring, active) if is_dense(wiring, grams, active) else None
+    alone = dense is None and float((wiring.in_degree.astype(float) ** 2).sum()) > MOST_KEPT
+    problems = [] if dense or alone else neuron_problems(grams, wiring)
+
+    def solved(counted: NeuronGrams) -> LinearCircuit:
+        if dense:
+            return dense_circuit(dense, counted, wiring, ratio, floor)
+        if ratio is not None:
+            ratios = np.full(n, ratio)
+        else:
+            ratios = sampled_ratios(counted, wiring) if alone else evidence_ratios(problems, counted)
+        return solve_problems(problems, np.maximum(ratios, floor), counted, wiring)
+
+    return twice(solved, grams, recount)
+
+
+def twice(solved: Callable[[NeuronGrams], LinearCircuit], grams: NeuronGrams, recount: Recount | None) -> LinearCircuit:
+    """The circuit, and where frames turn out to repeat each other, the circuit with frames counted anew."""
+    circuit = solved(grams)
+    if recount is None:
+        return circuit
+    redundancy = recount(circuit)
+    return circuit if (redundancy == 1).all() else solved(replace(grams, redundancy=redundancy))
 
 
 def solve_problems(
@@ -196,6 +219,7 @@ def dense_circuit(
 ) -> LinearCircuit:
     """The circuit of neurons that have all others as inputs; arguments as in `solve`."""
     n, fed = wiring.n_neurons, problem.fed
+    problem.redundancy = np.ones(len(fed)) if grams.redundancy is None else grams.redundancy[fed]
     ratios = problem.ratios() if ratio is None else np.full(len(fed), ratio)
     fit = problem.solve(np.maximum(ratios, floor))
     row, column = np.full(n, -1), np.full(n, -1)
@@ -336,7 +360,9 @@ def evidence_ratios(problems: list[NeuronProblem], grams: NeuronGrams, neurons: 
 class Solver(Protocol):
     """Gram matrices in, the circuit out: `solve`, or the same with a prior (`prior.WeightPrior`)."""
 
-    def __call__(self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit: ...
+    def __call__(
+        self, grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0, recount: Recount | None = None
+    ) -> LinearCircuit: ...
 
 
 def fit_circuit(
@@ -379,10 +405,10 @@ def fit_circuit(
 
     def fitted(graph: Wiring, function: Messages) -> LinearCircuit:
         grams = accumulate(frames, graph, function, target, max_frames, on_block, device, own)
-        circuit = solver(grams, graph)
-        if not correlated:
-            return circuit
-        repeated = redundancy(frames, graph, predictor(circuit, function, graph), target)
-        return circuit if (repeated == 1).all() else solver(replace(grams, redundancy=repeated), graph)
+
+        def recount(circuit: LinearCircuit) -> np.ndarray:
+            return redundancy(frames, graph, predictor(circuit, function, graph), target)
+
+        return solver(grams, graph, recount=recount if correlated else None)
 
     return solve_by_target(wiring, message, fitted) if isinstance(message, GroupMessages) else fitted(wiring, message)
