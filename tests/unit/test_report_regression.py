@@ -4,9 +4,10 @@ import json
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from lobula.config import ExperimentConfig
+from lobula.config import ExperimentConfig, load_config
 from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.metrics import Quantity
 from lobula.report.assess import assess, parse_command
@@ -142,6 +143,19 @@ def test_where_references_are(tmp_path):
     assert reference_path(str(tmp_path / "own.yaml")) == tmp_path / "own.reference.json"
     with pytest.raises(ConfigError, match="--reference"):
         reference_path(str(tmp_path))
+
+
+@pytest.mark.parametrize("recipe", ["fly-small", "fly-noise-free", "fly-noise-005", "fly-noise-05"])
+def test_a_reference_that_ships_is_of_its_recipe(recipe):
+    """A recipe or a default that changes needs a new reference; every metric of every seed is a number."""
+    known = Reference.load(reference_path(recipe))
+    assert known.changed_settings(load_config(recipe)) == []
+    assert not known.facts["code"]["dirty"]
+    assert {"gnn.W.fit_r2", "spline.tau.fit_r2", "ridge.v_rest.fit_r2", "ceiling.W.fit_r2"} <= set(known.metrics)
+    for metric in known.metrics.values():
+        assert set(metric.values) == set(known.seeds)
+        assert np.isfinite(list(metric.values.values())).all()
+        assert metric.tolerance > 0
 
 
 def test_assessment_gets_table_and_figures(tmp_path):
