@@ -16,7 +16,7 @@ from lobula.connectome import optic_lobe
 from lobula.data import Wiring
 from lobula.errors import ConfigError
 from lobula.models import GraphNetwork
-from lobula.regression.ridge import fit_circuit
+from lobula.regression.fit import fit_circuit
 
 
 @pytest.mark.parametrize("kind", ["fly", "signal"])

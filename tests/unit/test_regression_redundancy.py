@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lobula.data.wiring import Wiring
+from lobula.regression.fit import fit_circuit
 from lobula.regression.gram import accumulate
 from lobula.regression.redundancy import redundancy
-from lobula.regression.ridge import fit_circuit, solve
+from lobula.regression.ridge import solve
 
 N, T = 6, 16_384
 WIRING = Wiring.from_edges(np.array([(j, i) for i in range(N) for j in range(N) if i != j]).T, N)

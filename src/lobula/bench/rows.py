@@ -18,7 +18,7 @@ from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Recording, RecordingWriter, Streams, Wiring
 from lobula.kernels import SparsePattern, blocked_mlp, message_sum, plain_mlp
 from lobula.models import CircuitGNN, Scales, message_function
-from lobula.regression.ridge import fit_circuit
+from lobula.regression.fit import fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
 from lobula.simulation.graded import GradedCircuit
 from lobula.simulation.side_by_side import Trial, group_size, run_trials

@@ -13,7 +13,7 @@ from lobula.bench.rows import Sizes, driven_recording, own_model, own_trials, ra
 from lobula.bench.timing import Row, compared, interleaved, peak_memory
 from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Wiring
-from lobula.regression.ridge import fit_circuit
+from lobula.regression.fit import fit_circuit
 
 EXTENTS = (3, 4, 5, 8, 15)
 """About 1/6, 1/4, 2/5, 1 and 3.3 times the published circuit."""

@@ -35,10 +35,11 @@ from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.recovery.tables import curve_table, edge_table, neuron_table, shared_table
 from lobula.regression.curve import PiecewiseLinear
 from lobula.regression.edge_messages import EdgeMessages, GroupMessages, MessageFunction, Messages, columns_of
+from lobula.regression.fit import fit_circuit
 from lobula.regression.held_out import Predictor, circuit_predictor, held_out_error
 from lobula.regression.latent import fit_low_rank
 from lobula.regression.prior import solver_for
-from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import SplineFit
 from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare

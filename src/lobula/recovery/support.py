@@ -16,8 +16,8 @@ from scipy.special import ndtr
 from lobula.config.update import UpdateConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
+from lobula.regression.fit import fit_circuit
 from lobula.regression.gram import Frames
-from lobula.regression.ridge import fit_circuit
 from lobula.regression.update_form import prepare
 
 FALSE_SHARE = 0.01

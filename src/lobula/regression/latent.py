@@ -20,8 +20,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from lobula.data.wiring import Wiring
 from lobula.regression.edge_messages import EdgeMessages, MessageFunction
+from lobula.regression.fit import fit_circuit
 from lobula.regression.gram import CPU, Frames, block_arrays, frame_blocks
-from lobula.regression.ridge import LinearCircuit, fit_circuit
+from lobula.regression.ridge import LinearCircuit
 
 logger = logging.getLogger(__name__)
 

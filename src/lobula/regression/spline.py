@@ -30,6 +30,7 @@ from lobula.regression.curve import (
     rectifier_slope,
 )
 from lobula.regression.dense_curve import basis_grams
+from lobula.regression.fit import fit_circuit
 from lobula.regression.gram import (
     NO_TERMS,
     Frames,
@@ -43,7 +44,7 @@ from lobula.regression.gram import (
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
-from lobula.regression.ridge import LinearCircuit, Solver, fit_circuit, solve
+from lobula.regression.ridge import LinearCircuit, Solver, solve
 from lobula.regression.threads import in_parallel, neuron_major
 
 if TYPE_CHECKING:
