@@ -24,6 +24,7 @@ from lobula.regression.gram import NeuronGrams
 from lobula.regression.held_out import circuit_predictor
 from lobula.regression.own_terms import NoTerms, OwnTerms, SplineTerms, TanhTerm
 from lobula.regression.pair_grams import PairGrams
+from lobula.regression.ridge import Recount
 from lobula.regression.spline import hat_grams
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, score_ceiling
@@ -252,8 +253,10 @@ def test_messages_by_group_of_targets_are_those_on_every_edge() -> None:
     def on_edges(source: np.ndarray, target: np.ndarray, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
         return message(source)[:, message.group[post] * wiring.n_neurons + pre]
 
-    def solved(grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0) -> LinearCircuit:
-        return solve(grams, wiring, 1e-5, floor)
+    def solved(
+        grams: NeuronGrams, wiring: Wiring, *, floor: float = 0.0, recount: Recount | None = None
+    ) -> LinearCircuit:
+        return solve(grams, wiring, 1e-5, floor, recount=recount)
 
     by_group, by_edge = (
         fit_circuit(frames, wiring, m, "drift", own=TanhTerm(), solver=solved)
