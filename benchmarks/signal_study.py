@@ -88,7 +88,9 @@ def recurrence_rows() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def models() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Rows of the study `models`: message functions of types (1,000 neurons) and circuits that change."""
-    rows = {name: (f"signal-{name.lower()}", (*FEW, "training.estimators=[spline]")) for name in ("N4", "N5", "N11")}
+    alone, typed = "training.estimators=[spline]", {name: f"signal-{name.lower()}" for name in ("N4", "N5", "N11")}
+    rows = {name: (recipe, (*FEW, alone)) for name, recipe in typed.items()}
+    rows |= {f"{name}, 100000 frames": (recipe, (alone,)) for name, recipe in typed.items()}
     changing = {f"{name}, 200 neurons": (name, "signal.n_neurons=200") for name in ("N3", "N6", "N7")}
     changing["N6, 1000 neurons"] = ("N6", "signal.n_neurons=1000")
     warm = ("training.estimators=[spline,gnn]", "training.warm_start=spline", "training.batch_size=8")
