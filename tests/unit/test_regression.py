@@ -61,28 +61,27 @@ def test_evidence_is_the_gaussian_marginal_likelihood() -> None:
     s, vectors = np.linalg.eigh(x.T @ x)
     z = vectors.T @ x.T @ y
     ratios = np.array([0.01, 0.3, 2.0, 50.0])
-    evidence, variance = log_evidence(s, z**2, float(y @ y), n, ratios)
+    once = np.ones(1)
+    evidence, variance = log_evidence(s[None], z[None] ** 2, y @ y * once, n * once, ratios, once)
 
     def expected(ratio: float) -> tuple[float, float]:
         covariance = np.eye(n) + x @ x.T / ratio
         quadratic = y @ np.linalg.solve(covariance, y)
         return -0.5 * np.linalg.slogdet(covariance)[1] - 0.5 * n * np.log(quadratic), quadratic / n
 
-    np.testing.assert_allclose(np.column_stack([evidence, variance]), [expected(r) for r in ratios], rtol=1e-9)
+    np.testing.assert_allclose(np.concatenate([evidence, variance]).T, [expected(r) for r in ratios], rtol=1e-9)
 
 
 def test_a_source_that_hardly_fires_is_kept_in_check_by_the_population() -> None:
     """By itself, the evidence of one input 1.5 standard errors from 0 makes its weight a thousand times too large."""
     rng = np.random.default_rng(0)
     n, n_neurons = 5000, 60
-    evidence, variance = np.empty((2, n_neurons, len(LOG_RATIOS)))
     s, theta = np.full(n_neurons, float(n)), rng.standard_normal(n_neurons)
     s[0] = n * 1e-7
     z = s * theta + np.sqrt(s) * rng.standard_normal(n_neurons)
     z[0] = 1.5 * np.sqrt(s[0])
-    for i in range(n_neurons):
-        rss0 = n + z[i] ** 2 / s[i]
-        evidence[i], variance[i] = log_evidence(s[i : i + 1], z[i : i + 1] ** 2, rss0, n, n * 10.0**LOG_RATIOS)
+    once = np.ones(n_neurons)
+    evidence, variance = log_evidence(s[:, None], z[:, None] ** 2, n + z**2 / s, n * once, n * 10.0**LOG_RATIOS, once)
     alone = n * 10.0 ** LOG_RATIOS[evidence.argmax(1)]
     together = n * population_ratios(evidence, variance, n)
     assert abs(z[0] / (s[0] + alone[0])) > 10

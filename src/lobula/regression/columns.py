@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lobula.regression.ridge import NeuronProblem
+from lobula.regression.equation import NeuronProblem, equations
 from lobula.regression.threads import in_parallel
 
 EXPLAINED = 1e-13
@@ -101,7 +101,7 @@ class Columns:
         def task(row: int) -> None:
             i = int(chosen[row])
             gram = self.gram_about(i, mean)
-            problem = NeuronProblem.from_gram(gram, self.n_frames, self.live[self.span(i)])
+            problem = equations(gram[None], self.n_frames, self.live[self.span(i)])[0]
             found[i] = replace(problem, rss0=max(problem.rss0, EXPLAINED * float(gram[-1, -1])))
 
         in_parallel(task, len(chosen))

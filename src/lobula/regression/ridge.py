@@ -8,22 +8,21 @@ away. How much, lambda = alpha / beta, is `shrinkage`. Reference: Rasmussen & Wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, pinvh
+from scipy.linalg import pinvh
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.dense import DenseProblem, is_dense
+from lobula.regression.equation import ROUNDING, NeuronFits, NeuronProblem, equations, fits, stacks
 from lobula.regression.gram import NeuronGrams
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.threads import in_parallel
 
-ROUNDING = 1e-11
-"""Directions with less than this share of the largest squared norm are rounding, not data: confounded sources."""
 MOST_KEPT = 1.5e8
 """Elements of eigenvectors that are kept at a time (1.2 GB)."""
 MOST_ASKED = 8
@@ -34,91 +33,6 @@ Recount = Callable[[LinearCircuit], np.ndarray]
 """Redundancy of frames (N,), `redundancy`, by what a circuit leaves."""
 SILENT_STD = 1e-6
 """A source whose message varies less than this (a.u.) carries no information."""
-
-
-@dataclass(frozen=True)
-class NeuronFit:
-    """Solution of one neuron: free coefficients, message coefficients and their joint covariance diagonal."""
-
-    free: np.ndarray
-    theta: np.ndarray
-    free_cov: np.ndarray
-    theta_var: np.ndarray
-    theta_k_cov: np.ndarray
-    resolution: np.ndarray
-    residual_var: float
-
-
-@dataclass(frozen=True)
-class NeuronProblem:
-    """One neuron's equation with the free columns projected out and the rest diagonalised; lambda is still open.
-
-    Attributes:
-        live: (d,) bool, sources whose message varies; the others get weight 0 and infinite uncertainty.
-        factor: Cholesky factor of the free columns' products.
-        gain: (u, d') coefficients of the live messages on the free columns.
-        offset: (u,) those of the target.
-        s, z, vectors: eigenvalues (d',), rotated right-hand side (d',), eigenvectors (d', d').
-        rss0: residual sum of squares without messages.
-        dof: frames less free columns.
-    """
-
-    live: np.ndarray
-    factor: tuple[np.ndarray, bool]
-    gain: np.ndarray
-    offset: np.ndarray
-    s: np.ndarray
-    z: np.ndarray
-    vectors: np.ndarray
-    rss0: float
-    dof: int
-
-    @classmethod
-    def from_gram(cls, gram: np.ndarray, n_frames: int, live: np.ndarray) -> "NeuronProblem":
-        """From the (p, p) products of ``[messages (d), v, 1, (I), y]``; ``live`` (d,) bool."""
-        d = len(live)
-        free = gram[d:-1, d:-1]
-        jitter = np.where(np.diag(free) > 0, 0.0, 1.0)
-        factor = cho_factor(free + np.diag(jitter + 1e-14 * np.diag(free)), lower=True)
-        cross = gram[d:-1, :d][:, live]
-        solved = cho_solve(factor, np.column_stack([cross, gram[d:-1, -1]]))
-        projected = gram[:d, :d][np.ix_(live, live)] - cross.T @ solved[:, :-1]
-        rhs = gram[:d, -1][live] - cross.T @ solved[:, -1]
-        s, vectors = np.linalg.eigh((projected + projected.T) / 2)
-        null = s < ROUNDING * float(np.diag(gram)[:-1].max())
-        return cls(
-            live=live,
-            factor=factor,
-            gain=solved[:, :-1],
-            offset=solved[:, -1],
-            s=np.where(null, 0.0, s),
-            z=np.where(null, 0.0, vectors.T @ rhs),
-            vectors=vectors,
-            rss0=float(gram[-1, -1] - gram[d:-1, -1] @ solved[:, -1]),
-            dof=max(n_frames - len(free), 1),
-        )
-
-    def solve(self, lam: float) -> NeuronFit:
-        """The solution for a strength lambda."""
-        d, live = len(self.live), self.live
-        inverse = self.vectors / (self.s + lam)
-        covariance = inverse @ self.vectors.T
-        residual_var = max(self.rss0 - float(self.z @ (self.z / (self.s + lam))), 0.0) / self.dof
-        theta, variance, resolution, k_cov = np.zeros(d), np.full(d, np.inf), np.zeros(d), np.zeros(d)
-        theta[live] = inverse @ self.z
-        variance[live] = residual_var * np.diag(covariance)
-        resolution[live] = np.einsum("jk,jk->j", inverse * self.s, self.vectors)
-        k_cov[live] = -residual_var * (covariance @ self.gain[0])
-        free_cov = cho_solve(self.factor, np.eye(len(self.offset))) + self.gain @ covariance @ self.gain.T
-        return NeuronFit(
-            free=self.offset - self.gain @ theta[live],
-            theta=theta,
-            free_cov=residual_var * free_cov,
-            theta_var=variance,
-            theta_k_cov=k_cov,
-            resolution=resolution,
-            residual_var=residual_var,
-        )
 
 
 def solve(
@@ -173,23 +87,34 @@ def solve_problems(
     per_neuron = {name: np.zeros(n) for name in ("k", "c", "q", "k_stderr", "c_stderr", "rv")}
     per_edge = {name: np.zeros(e) for name in ("theta", "theta_stderr", "weight_stderr", "resolution")}
 
-    def task(i: int) -> None:
-        span = slice(wiring.indptr[i], wiring.indptr[i + 1])
-        lam = ratios[i] * grams.n_frames
-        fit = problems[i].solve(lam) if problems else direct_fit(grams, wiring, i, lam)
-        more = 1.0 if grams.redundancy is None else np.sqrt(grams.redundancy[i])
-        per_neuron["k"][i], per_neuron["c"][i] = fit.free[:2]
-        per_neuron["q"][i] = fit.free[2] if grams.has_stimulus[i] else 0.0
-        own_gain[i] = fit.free[len(fit.free) - n_own :]
-        per_neuron["k_stderr"][i], per_neuron["c_stderr"][i] = more * np.sqrt(np.diag(fit.free_cov)[:2])
-        per_neuron["rv"][i] = fit.residual_var
-        per_edge["theta"][span] = fit.theta
-        per_edge["theta_stderr"][span] = more * np.sqrt(fit.theta_var)
-        per_edge["resolution"][span] = fit.resolution
-        stderr = stderr_of_weight(fit.theta, fit.theta_var, fit.theta_k_cov, fit.free[:1], fit.free_cov[0, :1])
-        per_edge["weight_stderr"][span] = more * stderr
+    def task(row: int) -> None:
+        some = chosen[row]
+        lam = ratios[some] * grams.n_frames
+        if problems:
+            fit = fits([problems[i] for i in some], lam)
+        else:
+            fit = direct_fit(grams, wiring, int(some[0]), float(lam[0]))
+        more = np.ones(len(some)) if grams.redundancy is None else np.sqrt(grams.redundancy[some])
+        per_neuron["k"][some], per_neuron["c"][some] = fit.free[:, 0], fit.free[:, 1]
+        if grams.has_stimulus[some[0]]:
+            per_neuron["q"][some] = fit.free[:, 2]
+        own_gain[some] = fit.free[:, fit.free.shape[1] - n_own :]
+        per_neuron["k_stderr"][some] = more * np.sqrt(fit.free_cov[:, 0, 0])
+        per_neuron["c_stderr"][some] = more * np.sqrt(fit.free_cov[:, 1, 1])
+        per_neuron["rv"][some] = fit.residual_var
+        edges = wiring.indptr[some][:, None] + np.arange(fit.theta.shape[1])
+        per_edge["theta"][edges] = fit.theta
+        per_edge["theta_stderr"][edges] = more[:, None] * np.sqrt(fit.theta_var)
+        per_edge["resolution"][edges] = fit.resolution
+        k, k_var = fit.free[:, :1], fit.free_cov[:, 0, :1]
+        stderr = stderr_of_weight(fit.theta, fit.theta_var, fit.theta_k_cov, k, k_var)
+        per_edge["weight_stderr"][edges] = more[:, None] * stderr
 
-    in_parallel(task, n)
+    if problems:
+        chosen = stacks([p.shape for p in problems], [p.vectors.size for p in problems])
+    else:
+        chosen = list(np.arange(n)[:, None])
+    in_parallel(task, len(chosen))
     return LinearCircuit(
         k=per_neuron["k"],
         c=per_neuron["c"],
@@ -269,7 +194,7 @@ def stderr_of_weight(
         return np.sqrt(np.maximum(variance - 2 * share * k_cov + share**2 * k_var, 0.0)) / np.abs(k)
 
 
-def direct_fit(grams: NeuronGrams, wiring: Wiring, i: int, lam: float) -> NeuronFit:
+def direct_fit(grams: NeuronGrams, wiring: Wiring, i: int, lam: float) -> NeuronFits:
     """One neuron's solution for a known strength lambda, without a decomposition: for many inputs."""
     inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
     d, gram = len(inputs), grams.grams[i]
@@ -290,7 +215,8 @@ def direct_fit(grams: NeuronGrams, wiring: Wiring, i: int, lam: float) -> Neuron
     resolution[live] = 1.0 - lam * np.diag(inverse)[:n_live]
     k_cov[live] = residual_var * inverse[:n_live, n_live]
     free_cov = residual_var * inverse[n_live:, n_live:]
-    return NeuronFit(found[n_live:], theta, free_cov, variance, k_cov, resolution, residual_var)
+    parts = found[n_live:], theta, free_cov, variance, k_cov, resolution, np.array(residual_var)
+    return NeuronFits(*(part[None] for part in parts))
 
 
 def inverse_of(matrix: np.ndarray) -> np.ndarray:
@@ -315,15 +241,18 @@ def neuron_problems(grams: NeuronGrams, wiring: Wiring, neurons: np.ndarray | No
     """The projected, diagonalised equation of every neuron, or of some."""
     active = grams.message_std > SILENT_STD
     chosen = np.arange(wiring.n_neurons) if neurons is None else neurons
-    problems: list[NeuronProblem | None] = [None] * len(chosen)
+    live = [active[grams.columns[wiring.indptr[i] : wiring.indptr[i + 1]]] for i in chosen]
+    shapes = [(len(of), bool(grams.has_stimulus[i]), of.tobytes()) for i, of in zip(chosen, live, strict=True)]
+    problems: dict[int, NeuronProblem] = {}
 
     def task(row: int) -> None:
-        i = chosen[row]
-        inputs = grams.columns[wiring.indptr[i] : wiring.indptr[i + 1]]
-        problems[row] = NeuronProblem.from_gram(grams.grams[i], grams.n_frames, active[inputs])
+        some = batches[row]
+        products = np.stack([grams.grams[chosen[k]] for k in some])
+        problems.update(zip(some.tolist(), equations(products, grams.n_frames, live[some[0]]), strict=True))
 
-    in_parallel(task, len(chosen))
-    return [p for p in problems if p is not None]
+    batches = stacks(shapes, [(len(of) + 3) ** 2 for of in live])
+    in_parallel(task, len(batches))
+    return [problems[k] for k in range(len(chosen))]
 
 
 def evidence_ratios(problems: list[NeuronProblem], grams: NeuronGrams, neurons: np.ndarray | None = None) -> np.ndarray:
@@ -342,10 +271,15 @@ def evidence_ratios(problems: list[NeuronProblem], grams: NeuronGrams, neurons: 
     lam = n_frames * 10.0**LOG_RATIOS
 
     def task(row: int) -> None:
-        p = problems[fed[row]]
-        evidence[row], variance[row] = log_evidence(p.s, p.z**2, p.rss0, p.dof, lam, repeated[fed[row]])
+        some = batches[row]
+        of = [problems[i] for i in fed[some]]
+        s, z = np.stack([p.s for p in of]), np.stack([p.z for p in of])
+        rss0, dof = np.array([p.rss0 for p in of]), np.array([p.dof for p in of])
+        evidence[some], variance[some] = log_evidence(s, z**2, rss0, dof, lam, repeated[fed[some]])
 
-    in_parallel(task, len(fed))
+    sizes = [len(problems[i].s) for i in fed]
+    batches = stacks(sizes, [len(lam) * size for size in sizes])
+    in_parallel(task, len(batches))
     ratios = np.ones(len(problems))
     ratios[fed] = population_ratios(evidence, variance, n_frames, repeated[fed])
     return ratios

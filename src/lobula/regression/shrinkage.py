@@ -18,27 +18,33 @@ LEAST_SPREAD = 0.3
 
 
 def log_evidence(
-    s: np.ndarray, z2: np.ndarray, rss0: float, dof: int, ratios: np.ndarray, redundancy: float = 1.0
+    s: np.ndarray,
+    z2: np.ndarray,
+    rss0: np.ndarray,
+    dof: np.ndarray,
+    ratios: np.ndarray,
+    redundancy: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Log marginal likelihood of one neuron's equation, up to a constant, and the residual variance.
+    r"""Log marginal likelihood of the equations of B neurons, up to a constant, and the residual variance.
 
     .. math:: \log p(y|\lambda) = -\tfrac12 \sum_k \log(1 + s_k/\lambda)
               - \tfrac{n-u}{2c} \log\Big(r_0 - \sum_k \tfrac{z_k^2}{s_k+\lambda}\Big)
 
     Args:
-        s: (d,) eigenvalues of the problem after the free columns are projected out.
-        z2: (d,) squares of its rotated right-hand side.
-        rss0: r_0, the residual sum of squares without messages.
-        dof: n - u, frames less free columns.
+        s: (B, d) eigenvalues of the problems after the free columns are projected out.
+        z2: (B, d) squares of their rotated right-hand sides.
+        rss0: (B,) r_0, the residual sums of squares without messages.
+        dof: (B,) n - u, frames less free columns.
         ratios: (G,) values of lambda.
-        redundancy: c, frames that say as much as one independent frame.
+        redundancy: (B,) c, frames that say as much as one independent frame.
 
     Returns:
-        (G,) log evidence and (G,) residual variance.
+        (B, G) log evidence and (B, G) residual variance.
     """
-    denominator = s + ratios[:, None]
-    misfit = np.maximum(rss0 - (z2 / denominator).sum(1), rss0 * 1e-15 + 1e-300)
-    return -0.5 * np.log1p(s / ratios[:, None]).sum(1) - 0.5 * dof / redundancy * np.log(misfit), misfit / dof
+    at, rss0, dof = ratios[:, None], rss0[:, None], dof[:, None]
+    misfit = np.maximum(rss0 - (z2[:, None] / (s[:, None] + at)).sum(2), rss0 * 1e-15 + 1e-300)
+    log_det = np.log1p(s[:, None] / at).sum(2)
+    return -0.5 * log_det - 0.5 * dof / redundancy[:, None] * np.log(misfit), misfit / dof
 
 
 def population_ratios(

@@ -30,9 +30,10 @@ import numpy as np
 
 from lobula.data.wiring import Wiring
 from lobula.regression import ridge
+from lobula.regression.circuit import LinearCircuit
 from lobula.regression.columns import Columns, Groups
+from lobula.regression.equation import ROUNDING, NeuronProblem, fits, stacks
 from lobula.regression.gram import NeuronGrams
-from lobula.regression.ridge import ROUNDING, LinearCircuit, NeuronProblem
 from lobula.regression.signed import bounded_minimum
 from lobula.regression.threads import in_parallel
 
@@ -151,11 +152,14 @@ def pooled(
     k, variance = np.zeros((2, len(problems)))
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0),) * 3] * len(fed)
 
-    def fitted(row: int) -> None:
-        found = problems[fed[row]].solve(fit[fed[row]])
-        k[fed[row]], variance[fed[row]] = found.free[0], found.residual_var
+    batches = stacks([problems[i].shape for i in fed], [problems[i].vectors.size for i in fed])
 
-    in_parallel(fitted, len(fed))
+    def fitted(row: int) -> None:
+        some = fed[batches[row]]
+        found = fits([problems[i] for i in some], fit[some])
+        k[some], variance[some] = found.free[:, 0], found.residual_var
+
+    in_parallel(fitted, len(batches))
     beta = 1.0 / (variance + 1e-3 * np.median(variance[fed]) + 1e-12)
 
     def task(row: int) -> None:
