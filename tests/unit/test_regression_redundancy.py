@@ -101,6 +101,18 @@ def test_every_frame_twice_is_the_same_circuit():
     np.testing.assert_allclose(repeated.theta_stderr, once.theta_stderr, rtol=1e-3)
 
 
+def test_frames_that_repeat_each_other_leave_enough_for_every_weight():
+    """Were a few independent frames all there is, evidence would prefer no weights at all to the true ones."""
+    frames = _Frames(0.0, 0.1)
+    grams = accumulate(frames, WIRING, rectified, "drift")
+    few = np.full(N, T / (0.5 * (N - 1)))
+    lost = solve(replace(grams, redundancy=few), WIRING)
+    kept = solve(grams, WIRING, recount=lambda circuit: few)
+    true = frames.weight[WIRING.post, WIRING.pre]
+    assert np.abs(lost.theta - true).max() > 0.5
+    np.testing.assert_allclose(kept.theta, true, atol=0.05)
+
+
 def test_a_sparse_circuit_is_the_same_as_one_of_all_pairs():
     """Neuron by neuron and in common eigenvectors: the same circuit, strengths and standard errors."""
     frames = _Frames(0.9, 1.0)

@@ -111,7 +111,7 @@ class WeightPrior:
             free = self._solve(counted, wiring, None, floor)
             return self._solve(counted, wiring, inferred_signs(free, wiring), floor)
 
-        return ridge.twice(solved, grams, recount)
+        return ridge.twice(solved, grams, wiring, recount)
 
     def groups(self, wiring: Wiring, sign: np.ndarray | None) -> Groups:
         """The ties among the edges of a wiring, for given signs of the sources (N,)."""

@@ -29,6 +29,8 @@ MOST_ASKED = 8
 """Neurons whose evidence decides where they are not."""
 LEAST_LAMBDA = 1e-13
 """Of the largest squared norm: what keeps a decomposition positive."""
+FRAMES_PER_WEIGHT = 10
+"""Independent frames that are left to evidence at least: with fewer than weights, it prefers to have no weights."""
 Recount = Callable[[LinearCircuit], np.ndarray]
 """Redundancy of frames (N,), `redundancy`, by what a circuit leaves."""
 SILENT_STD = 1e-6
@@ -65,15 +67,18 @@ def solve(
             ratios = sampled_ratios(counted, wiring) if alone else evidence_ratios(problems, counted)
         return solve_problems(problems, np.maximum(ratios, floor), counted, wiring)
 
-    return twice(solved, grams, recount)
+    return twice(solved, grams, wiring, recount)
 
 
-def twice(solved: Callable[[NeuronGrams], LinearCircuit], grams: NeuronGrams, recount: Recount | None) -> LinearCircuit:
+def twice(
+    solved: Callable[[NeuronGrams], LinearCircuit], grams: NeuronGrams, wiring: Wiring, recount: Recount | None
+) -> LinearCircuit:
     """The circuit, and where frames turn out to repeat each other, the circuit with frames counted anew."""
     circuit = solved(grams)
     if recount is None:
         return circuit
-    redundancy = recount(circuit)
+    most = grams.n_frames / (FRAMES_PER_WEIGHT * np.maximum(wiring.in_degree, 1))
+    redundancy = np.clip(recount(circuit), 1.0, np.maximum(most, 1.0))
     return circuit if (redundancy == 1).all() else solved(replace(grams, redundancy=redundancy))
 
 
