@@ -31,7 +31,7 @@ from lobula import pipeline
 from lobula.data import Recording
 from lobula.data.atomic import atomic_write_bytes, atomic_write_json
 from lobula.data.provenance import device_facts, versions
-from lobula.figures import LIGHT, study_curve
+from lobula.figures import LIGHT, study_curve, study_panels
 from lobula.recovery import recover_gnn
 from lobula.scoring import (
     choose_rollouts,
@@ -60,6 +60,8 @@ RUNGS = ("ceiling", "ridge", "spline", "gnn")
 FEW = ("simulation.n_frames=20000", "spline.curve_frames=8000")
 FILLS = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05)
 FRAMES_PER_STEP = 64
+UNROLLED = (1, 4, 16, 32, 64)
+"""Steps in time of the study `recurrence`."""
 SMALL_NET = (
     *("simulation.n_frames=10000", "model.hidden_dim=32", "model.hidden_dim_update=32", "training.ode_method=midpoint"),
     *("model.g_phi_shared=yes", "training.target=observed", "training.n_steps=400", "training.rounds=0"),
@@ -76,7 +78,7 @@ def unrolled(frames: int, loss: str = "end", regime: str = "recurrent", noise: f
 def recurrence_rows() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Rows of the study `recurrence`."""
     ways = {"1 end": unrolled(1)}
-    ways |= {f"{frames} {loss}": unrolled(frames, loss) for frames in (4, 16, 32, 64) for loss in ("end", "dense")}
+    ways |= {f"{frames} {loss}": unrolled(frames, loss) for frames in UNROLLED[1:] for loss in ("end", "dense")}
     ways |= {f"16 dense + noise {noise:g}": unrolled(16, "dense", noise=noise) for noise in (0.05, 0.5)}
     ways["16 neural ODE"] = unrolled(16, regime="neural_ode")
     return {
@@ -334,17 +336,38 @@ def circuit_table(results: dict[str, list[dict]]) -> None:
 
 
 def plot(args: argparse.Namespace) -> None:
-    """W fit R2 by row: median and range over seeds of every rung."""
+    """W fit R2 by row, of every rung; for recurrence weights, rollout and cost against the steps that are unrolled."""
     results = load(args.study)
-    rungs = ("ceiling", "before refit", "after refit") if args.study == "recurrence" else RUNGS
-    values = {
-        rung: [[r["scores"][rung]["W"]["fit_r2"] for r in runs if r["scores"].get(rung)] for runs in results.values()]
-        for rung in rungs
-    }
-    figure, _ = study_curve(list(results), values, args.study, LIGHT)
+    if args.study == "recurrence":
+        figure, _ = study_panels(UNROLLED, recurrence_scores(results), "time_step", LIGHT)
+    else:
+        values = {
+            rung: [
+                [r["scores"][rung]["W"]["fit_r2"] for r in runs if r["scores"].get(rung)] for runs in results.values()
+            ]
+            for rung in RUNGS
+        }
+        figure, _ = study_curve(list(results), values, args.study, LIGHT)
     out = args.out or IMAGES / f"signal-{args.study}.png"
     atomic_write_bytes(out, LIGHT.save(figure, "png"))
     print(out)
+
+
+def recurrence_scores(results: dict[str, list[dict]]) -> dict[str, dict[str, list[list[float]]]]:
+    """Scores of the network as trained, by score and by noise and loss, for the steps in `UNROLLED`."""
+    scores: dict[str, Callable[[dict], float]] = {
+        "fit R² of W": lambda r: r["scores"]["before refit"]["W"]["fit_r2"],
+        "rollout r": lambda r: r["scores"]["before refit"]["prediction"]["rollout_pearson"],
+        "processor time [s]": lambda r: r["processor"]["train_s"],
+    }
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for name, value in scores.items():
+        found[name] = {}
+        for sigma in ("sigma 0", "sigma 0.05"):
+            for loss in ("end", "dense"):
+                rows = [f"{sigma}, {n} {loss if n > 1 else 'end'}" for n in UNROLLED]
+                found[name][f"{sigma}, {loss}"] = [[value(r) for r in results.get(row, [])] for row in rows]
+    return found
 
 
 def main() -> None:

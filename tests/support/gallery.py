@@ -56,6 +56,10 @@ def draw_activity(style: FigureStyle, rng: np.random.Generator) -> dict[str, tup
         "eye": figures.hexagonal_eye(time[:6], eye, style),
         "pairs": figures.weights_by_type(*edges, weights, NAMES, style),
         "identifiable": figures.identifiability_map(*edges, weights["true"] > 0, NAMES, style),
+        "study": figures.study_curve(["1", ".5"], {"ridge": [[0.9, 0.99], []]}, "fill", style),
+        "studies": figures.study_panels(
+            (1, 4), {"W": {"end": [[0.5, 0.4], [0.2]]}, "r": {"end": [[], [0.1]]}}, "step", style
+        ),
         "cost": figures.cost_curves([10, 100], {"ridge": [0.1, 1.0]}, {"ridge": 1.0}, style),
         "resolution": figures.resolution_histogram({"ridge": rng.random(50)}, style, shares={"ridge": 0.84}),
     }

@@ -13,7 +13,7 @@ from lobula.figures.readout import raw_and_corrected, slopes_by_type
 from lobula.figures.recovery import recovery_scatter
 from lobula.figures.spectrum import singular_alignment, weight_spectra
 from lobula.figures.speed import cost_curves
-from lobula.figures.study import study_curve
+from lobula.figures.study import study_curve, study_panels
 from lobula.figures.style import DARK, LIGHT, FigureStyle
 from lobula.figures.summary import Pair, training_summary
 from lobula.figures.traces import rollout_error, rollout_traces
@@ -53,6 +53,7 @@ __all__ = [
     "singular_alignment",
     "slopes_by_type",
     "study_curve",
+    "study_panels",
     "training_in_phases",
     "training_summary",
     "type_errors",

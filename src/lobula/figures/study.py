@@ -43,3 +43,42 @@ def study_curve(
         panel.set_xticks(place, list(rows), rotation=30)
         panel.legend(loc="best")
     return figure, pd.DataFrame(lines)
+
+
+def study_panels(
+    settings: Sequence[float],
+    scores: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    xlabel: str,
+    style: FigureStyle,
+) -> tuple[Figure, pd.DataFrame]:
+    """Several scores against one setting, a panel per score: median and range over seeds.
+
+    Args:
+        settings: (S,) positive values of the setting, in order; the axis is logarithmic.
+        scores: by score and series, S lists with one number per seed; a list may be empty.
+        xlabel: name of the setting.
+        style: the look.
+
+    Returns:
+        The figure, and the numbers that it shows.
+    """
+    lines = []
+    with style.applied():
+        figure, axes = style.panels(2 * style.half, 2.8, 1, len(scores))
+        for panel, (name, series) in zip(axes[0], scores.items(), strict=True):
+            for index, (label, values) in enumerate(series.items()):
+                hue, marker = style.category(index)
+                known = [k for k in range(len(settings)) if len(values[k])]
+                at = np.array([settings[k] for k in known])
+                middle, least, most = (np.array([f(values[k]) for k in known]) for f in (np.median, np.min, np.max))
+                panel.plot(at, middle, color=hue, marker=marker, ms=4, label=label)
+                panel.fill_between(at, least, most, color=hue, alpha=0.2, lw=0)
+                lines += [
+                    {"score": name, "series": label, xlabel: x, "median": m, "least": low, "most": high}
+                    for x, m, low, high in zip(at, middle, least, most, strict=True)
+                ]
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(list(settings), [f"{x:g}" for x in settings])
+            panel.set(xlabel=xlabel, ylabel=name)
+        axes[0, 0].legend(loc="best")
+    return figure, pd.DataFrame(lines)
