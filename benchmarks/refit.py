@@ -1,0 +1,60 @@
+"""Seconds of the refit of a whole circuit from a trained network, and what the machine gives at that hour.
+
+    lobula run fly-noise-free --until train --out runs/free
+    OMP_NUM_THREADS=2 python benchmarks/refit.py runs/free --frames 32000
+
+As the last step of `recover`: the network is tabulated over the voltages that were visited, and all equations are
+solved, once with every frame counted and once more with frames counted by how long residuals last
+(`regression/redundancy.py`). Without the second solution in turns. Nothing else should run.
+"""
+
+import argparse
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lobula
+from lobula import pipeline
+from lobula.bench.hardware import copy_rate, gemm_rate
+from lobula.data import Recording
+from lobula.data.atomic import atomic_write_json
+from lobula.data.provenance import device_facts, versions
+from lobula.models import message_function
+from lobula.regression import fit_circuit
+from lobula.regression.tabulate import tabulate, visited_range
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory with a trained network")
+    parser.add_argument("--frames", type=int, default=32_000)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/speed/<date>-refit.json")
+    args = parser.parse_args()
+    config, recording = lobula.load_config(str(args.run)), Recording.open(args.run / "recording.zarr")
+    model = pipeline.load_model(recording, config, args.run / "models" / "gnn")
+    split, wiring = recording["train"], recording.wiring
+    turns = []
+    for _ in range(args.repeats):
+        for second in (True, False):
+            rates, began = {"gemm_gflops": gemm_rate(), "copy_gb_s": copy_rate()}, time.perf_counter()
+            table = tabulate(message_function(model), visited_range(split))
+            tabulated = time.perf_counter() - began
+            fit_circuit(split, wiring, table, "observed", args.frames, correlated=second)
+            seconds = time.perf_counter() - began
+            turns.append({"second_solution": second, "seconds": seconds, "table_seconds": tabulated, **rates})
+            print(turns[-1], flush=True)
+    about = {"neurons": wiring.n_neurons, "edges": wiring.n_edges, "frames": args.frames}
+    about |= {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": device_facts(),
+        "versions": versions(),
+    }
+    out = args.out or Path(__file__).parent / "results" / "speed" / f"refit-{datetime.now(UTC):%Y-%m-%d}.json"
+    atomic_write_json(out, about | {"turns": turns})
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
