@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/speed/<date>-refit.json")
     args = parser.parse_args()
-    config, recording = lobula.load_config(str(args.run)), Recording.open(args.run / "recording.zarr")
+    config, recording = lobula.load_config(str(args.run / "config.yaml")), Recording.open(args.run / "recording.zarr")
     model = pipeline.load_model(recording, config, args.run / "models" / "gnn")
     split, wiring = recording["train"], recording.wiring
     turns = []
