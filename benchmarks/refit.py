@@ -51,7 +51,7 @@ def main() -> None:
         "machine": device_facts(),
         "versions": versions(),
     }
-    out = args.out or Path(__file__).parent / "results" / "speed" / f"refit-{datetime.now(UTC):%Y-%m-%d}.json"
+    out = args.out or Path(__file__).parent / "results" / "speed" / f"{datetime.now(UTC):%Y-%m-%d}-refit.json"
     atomic_write_json(out, about | {"turns": turns})
     print(out)
 
