@@ -5,7 +5,7 @@
 
 As the last step of `recover`: the network is tabulated over the voltages that were visited, and all equations are
 solved, once with every frame counted and once more with frames counted by how long residuals last
-(`regression/redundancy.py`). Without the second solution in turns. Nothing else should run.
+(`regression/redundancy.py`). Without the second solution in turns. Target observed. Nothing else should run.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from lobula.bench.hardware import copy_rate, gemm_rate
 from lobula.data import Recording
 from lobula.data.atomic import atomic_write_json
 from lobula.data.provenance import device_facts, versions
+from lobula.errors import LobulaError
 from lobula.models import message_function
 from lobula.regression import fit_circuit
 from lobula.regression.tabulate import tabulate, visited_range
@@ -57,4 +58,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LobulaError as error:
+        raise SystemExit(f"error: {error}") from None
