@@ -104,8 +104,8 @@ def models() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def large(n_neurons: int) -> tuple[str, ...]:
-    """Settings of a large circuit: ridge, trials of 100 frames, one and a half times as many frames as neurons."""
-    trials = ("simulation.trial_frames=100", "signal.burn_in=0", f"simulation.n_frames={3 * n_neurons // 2}")
+    """Settings of a large circuit: ridge, trials of 100 frames, four times as many frames as neurons."""
+    trials = ("simulation.trial_frames=100", "signal.burn_in=0", f"simulation.n_frames={4 * n_neurons}")
     few = ("simulation.n_frames_validation=1000", "simulation.n_frames_test=1000", "training.estimators=[ridge]")
     return (f"signal.n_neurons={n_neurons}", *trials, *few)
 

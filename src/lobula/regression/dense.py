@@ -13,6 +13,7 @@ leaves saturation would else drown in its mean. Reference: Golub & Van Loan (201
 (Sherman-Morrison-Woodbury).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,17 +39,16 @@ LEAST_MISFIT = 1e-15
 
 @dataclass(frozen=True, eq=False)
 class DenseFit:
-    """Solutions of all neurons.
+    """Solutions of M neurons.
 
     Attributes:
-        free: (N, F) coefficients of the free columns.
-        free_cov: (N, F, F) their posterior covariance.
-        theta: (N, N) coefficients of the messages, row postsynaptic.
-        theta_var: (N, N) their posterior variances.
-        theta_k_cov: (N, N) their covariances with the first free coefficient.
-        resolution: (N, N).
-        residual_var: (N,).
-        ratios: (N,) lambda / n_frames.
+        free: (M, F) coefficients of the free columns.
+        free_cov: (M, F, F) their posterior covariance.
+        theta: (M, L) coefficients of the messages of `DenseProblem.live`, row postsynaptic.
+        theta_var: (M, L) their posterior variances.
+        theta_k_cov: (M, L) their covariances with the first free coefficient.
+        resolution: (M, L).
+        residual_var: (M,).
     """
 
     free: np.ndarray
@@ -58,7 +58,6 @@ class DenseFit:
     theta_k_cov: np.ndarray
     resolution: np.ndarray
     residual_var: np.ndarray
-    ratios: np.ndarray
 
 
 def is_dense(wiring: Wiring, grams: NeuronGrams, active: np.ndarray) -> bool:
@@ -159,19 +158,20 @@ class DenseProblem:
             found[:, :, g] = -0.5 * log_det - 0.5 * self.dof / self.redundancy[chosen] * np.log(rss), rss / self.dof
         return found[0], found[1]
 
-    def solve(self, ratios: np.ndarray) -> DenseFit:
-        """The solutions for strengths lambda / n_frames (M,) of the neurons that have inputs."""
-        n, m, f = len(self.live), len(self.fed), self.rows.shape[1]
-        per_edge = {name: np.zeros((m, n)) for name in ("theta", "theta_var", "theta_k_cov", "resolution")}
-        free, free_cov, residual_var = np.zeros((m, f)), np.zeros((m, f, f)), np.zeros(m)
-        found = DenseFit(free, free_cov, **per_edge, residual_var=residual_var, ratios=ratios)
-        for start in range(0, m, SOLVED_AT_ONCE):
-            self._solve_some(found, slice(start, min(start + SOLVED_AT_ONCE, m)))
-        return found
+    def solve(self, ratios: np.ndarray) -> Iterator[tuple[slice, DenseFit]]:
+        """Solutions for strengths lambda / n_frames (M,) of the neurons that have inputs, some of them at a time.
 
-    def _solve_some(self, found: DenseFit, chosen: slice) -> None:
-        """Fills in the solutions of some neurons: what lies between takes several times the memory of the result."""
-        lam = found.ratios[chosen] * self.n_frames
+        What lies between takes several times the memory of a solution.
+
+        Yields:
+            Which of `fed`, and their solutions.
+        """
+        for start in range(0, len(self.fed), SOLVED_AT_ONCE):
+            chosen = slice(start, min(start + SOLVED_AT_ONCE, len(self.fed)))
+            yield chosen, self._solve_some(ratios[chosen], chosen)
+
+    def _solve_some(self, ratios: np.ndarray, chosen: slice) -> DenseFit:
+        lam = ratios * self.n_frames
         table, inverse, diagonal, at_own = self.reduced(lam, chosen)
         free_inverse = np.linalg.inv(table[:, :-1, :-1])
         gain = np.einsum("mfg,mg->mf", free_inverse, table[:, :-1, -1])
@@ -190,11 +190,15 @@ class DenseProblem:
             array[..., self.own[chosen][without], without] = 0.0
         gain, free_cov = self._with_offset(chosen, gain, free_inverse, theta, columns[:-1], inverse, diagonal)
         noise = variance * self.redundancy[chosen]
-        found.free[chosen], found.residual_var[chosen] = gain, variance
-        found.free_cov[chosen] = noise[:, None, None] * free_cov
-        found.theta[chosen], found.theta_var[chosen] = theta.T, (noise * own_inverse).T
-        found.theta_k_cov[chosen] = (-noise * solved[0]).T
-        found.resolution[chosen] = np.clip(1.0 - lam * own_inverse, 0.0, 1.0).T
+        return DenseFit(
+            free=gain,
+            free_cov=noise[:, None, None] * free_cov,
+            theta=theta.T,
+            theta_var=(noise * own_inverse).T,
+            theta_k_cov=(-noise * solved[0]).T,
+            resolution=np.clip(1.0 - lam * own_inverse, 0.0, 1.0).T,
+            residual_var=variance,
+        )
 
     def _with_offset(
         self,

@@ -79,7 +79,10 @@ def twice(
         return circuit
     most = grams.n_frames / (FRAMES_PER_WEIGHT * np.maximum(wiring.in_degree, 1))
     redundancy = np.clip(recount(circuit), 1.0, np.maximum(most, 1.0))
-    return circuit if (redundancy == 1).all() else solved(replace(grams, redundancy=redundancy))
+    if (redundancy == 1).all():
+        return circuit
+    del circuit  # of 8,000 neurons it takes 2 GB
+    return solved(replace(grams, redundancy=redundancy))
 
 
 def solve_problems(
@@ -145,22 +148,27 @@ def dense_circuit(
     n, fed = wiring.n_neurons, problem.fed
     problem.redundancy = np.ones(len(fed)) if grams.redundancy is None else grams.redundancy[fed]
     ratios = problem.ratios() if ratio is None else np.full(len(fed), ratio)
-    fit = problem.solve(np.maximum(ratios, floor))
-    row, column = np.full(n, -1), np.full(n, -1)
-    row[fed], column[problem.live] = np.arange(len(fed)), np.arange(len(problem.live))
-    known = np.flatnonzero(column[wiring.pre] >= 0)
-    at = row[wiring.post[known]], column[wiring.pre[known]]
-
-    def per_edge(values: np.ndarray, silent: float) -> np.ndarray:
-        whole = np.full(wiring.n_edges, silent)
-        whole[known] = values[at]
-        return whole
-
-    theta, variance = per_edge(fit.theta, 0.0), per_edge(fit.theta_var, np.inf)
-    k_cov, resolution = per_edge(fit.theta_k_cov, 0.0), per_edge(fit.resolution, 0.0)
-    free, cov = np.zeros((n, fit.free.shape[1])), np.zeros((n, *fit.free_cov.shape[1:]))
+    ratios = np.maximum(ratios, floor)
+    column = np.full(n, -1)
+    column[problem.live] = np.arange(len(problem.live))
+    n_free = problem.rows.shape[1]  # the target's row for the offset's
+    free, cov = np.zeros((n, n_free)), np.zeros((n, n_free, n_free))
     residual_var, regularisation = np.zeros(n), np.ones(n)
-    free[fed], cov[fed], residual_var[fed], regularisation[fed] = fit.free, fit.free_cov, fit.residual_var, fit.ratios
+    regularisation[fed] = ratios
+    silent = {"theta": 0.0, "theta_stderr": np.inf, "weight_stderr": np.inf, "resolution": 0.0}
+    per_edge = {name: np.full(wiring.n_edges, value) for name, value in silent.items()}
+    for chosen, fit in problem.solve(ratios):
+        some = fed[chosen]
+        free[some], cov[some], residual_var[some] = fit.free, fit.free_cov, fit.residual_var
+        edges = np.arange(wiring.indptr[some[0]], wiring.indptr[some[-1] + 1])  # sorted by post
+        edges = edges[column[wiring.pre[edges]] >= 0]
+        row = np.searchsorted(some, wiring.post[edges])
+        at = row, column[wiring.pre[edges]]
+        theta, variance = fit.theta[at], fit.theta_var[at]
+        per_edge["theta"][edges], per_edge["theta_stderr"][edges] = theta, np.sqrt(variance)
+        per_edge["resolution"][edges] = fit.resolution[at]
+        k, k_var = fit.free[row, 0], fit.free_cov[row, 0, 0]
+        per_edge["weight_stderr"][edges] = stderr_of_weight(theta, variance, fit.theta_k_cov[at], k, k_var)
     for i in np.setdiff1d(np.arange(n), fed):
         free[i], cov[i], residual_var[i] = fit_alone(grams.grams[i], grams.n_frames)
     has = bool(grams.has_stimulus[fed[0]])
@@ -168,17 +176,17 @@ def dense_circuit(
         k=free[:, 0],
         c=free[:, 1],
         q=free[:, 2] if has else np.zeros(n),
-        theta=theta,
-        theta_stderr=np.sqrt(variance),
         k_stderr=np.sqrt(np.maximum(cov[:, 0, 0], 0.0)),  # below 0: rounding
         c_stderr=np.sqrt(np.maximum(cov[:, 1, 1], 0.0)),
-        weight_stderr=stderr_of_weight(theta, variance, k_cov, free[wiring.post, 0], cov[wiring.post, 0, 0]),
-        resolution=resolution,
         residual_std=np.sqrt(residual_var),
         regularisation=regularisation,
         message_mean=grams.message_mean,
         message_std=grams.message_std,
         own_gain=free[:, free.shape[1] - grams.n_own :],
+        theta=per_edge["theta"],
+        theta_stderr=per_edge["theta_stderr"],
+        weight_stderr=per_edge["weight_stderr"],
+        resolution=per_edge["resolution"],
     )
 
 
