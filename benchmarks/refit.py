@@ -22,7 +22,7 @@ from lobula.data.provenance import device_facts, versions
 from lobula.errors import LobulaError
 from lobula.models import message_function
 from lobula.regression import fit_circuit
-from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.tabulate import tabulate
 
 
 def main() -> None:
@@ -33,14 +33,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/speed/<date>-refit.json")
     args = parser.parse_args()
-    config, recording = lobula.load_config(str(args.run / "config.yaml")), Recording.open(args.run / "recording.zarr")
-    model = pipeline.load_model(recording, config, args.run / "models" / "gnn")
-    split, wiring = recording["train"], recording.wiring
+    config, store = lobula.load_config(str(args.run / "config.yaml")), args.run / "recording.zarr"
+    recording = Recording.open(store)
+    model, wiring = pipeline.load_model(recording, config, args.run / "models" / "gnn"), recording.wiring
     turns = []
     for _ in range(args.repeats):
         for second in (True, False):
             rates, began = {"gemm_gflops": gemm_rate(), "copy_gb_s": copy_rate()}, time.perf_counter()
-            table = tabulate(message_function(model), visited_range(split))
+            split = Recording.open(store)["train"]  # without what an earlier turn has read
+            table = tabulate(message_function(model), split.visited_range)
             tabulated = time.perf_counter() - began
             fit_circuit(split, wiring, table, "observed", args.frames, correlated=second)
             seconds = time.perf_counter() - began

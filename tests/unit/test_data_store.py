@@ -236,6 +236,26 @@ def test_killed_writer_resumes_to_the_same_recording(tmp_path: Path) -> None:
     assert np.array_equal(Recording.open(path)["train"].voltage(), np.concatenate(whole).astype("f4"))
 
 
+def test_the_store_knows_the_range_that_was_visited(tmp_path: Path, small_wiring: Wiring, frames: dict) -> None:
+    path, voltage = tmp_path / "r.zarr", frames["voltage"]
+    new_writer(path, small_wiring).append("train", **part(frames, 0, 25))
+    (path / "train/visited/c/1/0").unlink()  # as if it were lost: the chunk is written again
+    RecordingWriter.resume(path).append("train", **part(frames, 10, 35))
+    (path / "train/voltage/c/2/0").unlink()  # not looked at
+    low, high = Recording.open(path)["train"].visited_range
+    assert np.array_equal(low, voltage.min(0)) and np.array_equal(high, voltage.max(0))
+
+
+def test_a_store_without_the_visited_range_is_read(tmp_path: Path, small_wiring: Wiring, frames: dict) -> None:
+    path, voltage = tmp_path / "r.zarr", frames["voltage"]
+    new_writer(path, small_wiring).append("train", **part(frames, 0, 20))
+    for split in PLANNED:
+        shutil.rmtree(path / split / "visited")
+    RecordingWriter.resume(path).append("train", **part(frames, 20, 35))
+    low, high = Recording.open(path)["train"].visited_range
+    assert np.array_equal(low, voltage.min(0)) and np.array_equal(high, voltage.max(0))
+
+
 @pytest.mark.parametrize("width", [1, 217, 4_194, 4_195, 13_741, 45_669])
 def test_chunks_stay_small_and_even(width: int) -> None:
     tile = tile_width(width)

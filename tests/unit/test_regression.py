@@ -16,7 +16,7 @@ from lobula.regression.curve import initial_knots, merge_close, refined_knots
 from lobula.regression.gram import block_arrays
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.spline import bounded_step, some_targets
-from lobula.regression.tabulate import NeuronCurves, tabulate, visited_range
+from lobula.regression.tabulate import NeuronCurves, tabulate
 
 relu = get_activation("relu")
 
@@ -213,7 +213,7 @@ def test_some_targets_keeps_whole_equations(planted: Planted) -> None:
 
 
 def test_tabulated_messages_follow_the_function(recording: Recording) -> None:
-    visited = visited_range(recording["train"])
+    visited = recording["train"].visited_range
     table = tabulate(lambda v: np.tanh(v) + 0.1 * v, visited)
     v = recording["train"].voltage(0, 300)
     np.testing.assert_allclose(table(v), np.tanh(v) + 0.1 * v, atol=2e-5)

@@ -15,7 +15,6 @@ from lobula.models import GraphNetwork, learned_messages
 from lobula.recovery import recover_gnn
 from lobula.regression.held_out import circuit_predictor
 from lobula.regression.own_terms import TanhTerm
-from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, make_probe
 from lobula.simulation.truth import Truth
@@ -118,7 +117,7 @@ def test_scores_in_training_rise_from_chance(data, trained: GraphNetwork) -> Non
     before = probe(new_model(recording, config(**{"model.w_init": "randn"})), None)
     after = probe(trained, None)
     assert before["connectivity_r2"] < 0.1 < 0.5 < after["connectivity_r2"]
-    frames, visited = recording["train"], visited_range(recording["train"])
+    frames, visited = recording["train"], recording["train"].visited_range
     form = prepare("self_coupling", frames, recording.wiring, "drift")
     circuit = alternate(trained, frames, form, "drift", 0, 2000, visited, torch.device("cpu"))
     assert probe(trained, HeldCircuit.from_circuit(circuit).state())["connectivity_r2"] > 0.99
@@ -127,7 +126,7 @@ def test_scores_in_training_rise_from_chance(data, trained: GraphNetwork) -> Non
 @pytest.mark.parametrize("form", ["linear", "self_coupling", "tanh", "spline"])
 def test_a_held_circuit_predicts_what_the_fitted_one_does(data, trained: GraphNetwork, form: str) -> None:
     recording = data[0]
-    frames, visited = recording["train"], visited_range(recording["train"])
+    frames, visited = recording["train"], recording["train"].visited_range
     prepared = prepare(form, frames, recording.wiring, "drift")
     circuit = alternate(trained, frames, prepared, "drift", 0, 1000, visited, torch.device("cpu"))
     voltage = recording["test"].voltage(0, 20).copy()
@@ -186,7 +185,7 @@ def test_steps_lower_the_residual_of_a_network_that_was_not_trained(data) -> Non
     recording = data[0]
     model = new_model(recording, config())
     model.share_messages()
-    frames, visited = recording["train"], visited_range(recording["train"])
+    frames, visited = recording["train"], recording["train"].visited_range
     form, found = prepare("self_coupling", frames, recording.wiring, "drift"), []
     for n_steps in (0, 6):
         circuit = alternate(model, frames, form, "drift", n_steps, 2000, visited, torch.device("cpu"))

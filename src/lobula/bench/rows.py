@@ -19,7 +19,7 @@ from lobula.data import Recording, RecordingWriter, Streams, Wiring
 from lobula.kernels import SparsePattern, blocked_mlp, message_sum, plain_mlp
 from lobula.models import CircuitGNN, Scales, message_function
 from lobula.regression.fit import fit_circuit
-from lobula.regression.tabulate import tabulate, visited_range
+from lobula.regression.tabulate import tabulate
 from lobula.simulation.graded import GradedCircuit
 from lobula.simulation.side_by_side import Trial, group_size, run_trials
 from lobula.training.adam import Adam
@@ -223,7 +223,7 @@ def recover(sizes: Sizes) -> list[Row]:
     split, wiring = recording["train"], circuit.wiring
 
     def refit() -> None:
-        fit_circuit(split, wiring, tabulate(message_function(model), visited_range(split)))
+        fit_circuit(split, wiring, tabulate(message_function(model), split.visited_range))
 
     facts = {"neurons": wiring.n_neurons, "frames": split.n_targets("observed")}
     slow = message_function(model)

@@ -9,6 +9,8 @@ from lobula.errors import StoreError
 
 AFTER = "after"
 """Array (K, N) of a split with trials: the voltage one step after each trial's last frame."""
+VISITED = "visited"
+"""Array (2 K, N) of a split: lowest and highest voltage of every chunk of frames; older stores have none."""
 
 
 def field_width(field: str, wiring: Wiring) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lobula.data.annotations import Annotations
 from lobula.data.fields import ArrayField, ChunkCache, ZarrField
-from lobula.data.layout import AFTER, check_layout
+from lobula.data.layout import AFTER, VISITED, check_layout
 from lobula.data.split import Block, Split, TargetKind, Trials
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import CHUNK_FRAMES, open_store, read_static
@@ -83,7 +83,10 @@ class Recording:
             if length is not None:
                 after = ZarrField(root[f"{name}/{AFTER}"], f"{name}/{AFTER}", cache)
                 trials = Trials(int(length), after.window(0, -(-n_frames // int(length))))
-            splits[name] = Split(name, fields, n_frames, n_planned, float(attributes["dt"]), trials)
+            visited = None
+            if VISITED in root[name]:
+                visited = ZarrField(root[f"{name}/{VISITED}"], f"{name}/{VISITED}", cache)
+            splits[name] = Split(name, fields, n_frames, n_planned, float(attributes["dt"]), trials, visited)
             if n_frames < n_planned:
                 logger.warning(
                     "%s: %s has %d of %d frames; simulate again to complete it", path, name, n_frames, n_planned

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -62,6 +63,7 @@ class Split:
         n_planned: int,
         dt: float,
         trials: Trials | None = None,
+        visited: FieldSource | None = None,
     ) -> None:
         self.name = name
         self.trials = trials
@@ -69,6 +71,7 @@ class Split:
         self.n_frames_planned = n_planned
         self.dt = dt
         self._fields = dict(fields)
+        self._visited = visited
 
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {self.n_frames} frames of {', '.join(self._fields)})"
@@ -109,6 +112,20 @@ class Split:
     def voltage(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(stop - start, N) float32 membrane potential [a.u.]."""
         return self.window("voltage", start, stop)
+
+    @cached_property
+    def visited_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest voltage of every neuron over all frames, each (N,) float32 [a.u.].
+
+        A store says so chunk by chunk; of arrays, and of stores without it, all frames are read once.
+        """
+        if self._visited is not None:
+            rows = self._visited.window(0, 2 * -(-self.n_frames // self.chunk_frames))
+            return rows[::2].min(0), rows[1::2].max(0)
+        low = high = self.voltage(0, 1)[0]
+        for block in self.blocks(2 * BLOCK_FRAMES):
+            low, high = np.minimum(low, block.voltage.min(0)), np.maximum(high, block.voltage.max(0))
+        return low, high
 
     def stimulus(self, start: int = 0, stop: int | None = None) -> np.ndarray | None:
         """(stop - start, H) or (stop - start, N) float32 stimulus, or None if there is none; see `Wiring.spread`."""

@@ -9,6 +9,7 @@ Layout of ``recording.zarr``::
     annotations/          what else an experimenter may know: cell_type, n_synapses, sign (`Annotations`); optional
     train|validation|test attributes n_frames_planned, n_frames_written;
                           arrays voltage (T, N), stimulus (T, H) and, if asked for, drift (T, N);
+                          visited (2 K, N), lowest and highest voltage of every chunk;
                           with attribute trial_frames: after (K, N), the voltage one step after each trial
 
 A frame exists once `n_frames_written` says so: the chunks of all fields are written first, then the number is
@@ -27,7 +28,7 @@ import zarr
 
 from lobula.data.annotations import Annotations
 from lobula.data.atomic import disk_full_as_error
-from lobula.data.layout import AFTER, check_layout, field_width
+from lobula.data.layout import AFTER, VISITED, check_layout, field_width
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import (
     CHUNK_FRAMES,
@@ -69,6 +70,7 @@ class RecordingWriter:
         self._planned = {split: int(count["n_frames_planned"]) for split, count in counts.items()}
         self._written = {split: int(count["n_frames_written"]) for split, count in counts.items()}
         self._has_trials = {split: "trial_frames" in count for split, count in counts.items()}
+        self._has_range = {split: VISITED in self._root[split] for split in self._planned}
         self._held: dict[str, list[dict[str, np.ndarray]]] = {split: [] for split in self._planned}
 
     @classmethod
@@ -121,6 +123,7 @@ class RecordingWriter:
                 group = root.create_group(split, attributes={"n_frames_planned": int(planned), "n_frames_written": 0})
                 for field in fields:
                     create_dynamic(group, field, int(planned), field_width(field, wiring), chunk_frames)
+                create_dynamic(group, VISITED, 2 * -(-int(planned) // chunk_frames), wiring.n_neurons, 2)
                 if split in in_trials:
                     group.attrs["trial_frames"] = int(chunk_frames)
                     create_dynamic(group, AFTER, -(-int(planned) // chunk_frames), wiring.n_neurons, 1)
@@ -259,6 +262,9 @@ class RecordingWriter:
             try:
                 for name, values in block.items():
                     self._array(split, name)[start:stop] = values
+                if self._has_range[split]:
+                    row, voltage = 2 * (start // self._chunk), block["voltage"]
+                    self._array(split, VISITED)[row : row + 2] = np.stack([voltage.min(0), voltage.max(0)])
                 commit_attributes(self.path / split, n_frames_written=stop)
             except OSError:
                 self._held[split].clear()
@@ -281,7 +287,8 @@ class RecordingWriter:
 
     def _row_fields(self, split: str) -> tuple[str, ...]:
         """Arrays that have one row of chunk files per chunk of frames."""
-        return (*self._fields, AFTER) if self._has_trials[split] else self._fields
+        visited = (VISITED,) if self._has_range[split] else ()
+        return (*self._fields, *visited, *((AFTER,) if self._has_trials[split] else ()))
 
     def _row_exists(self, split: str, row: int) -> bool:
         arrays = [self._array(split, field) for field in self._row_fields(split)]

@@ -25,7 +25,7 @@ def learned_messages(
 
     Args:
         model: its present messages are taken; further training does not change tables.
-        visited: lowest and highest voltage of every neuron, each (N,) [a.u.]; see `regression.tabulate.visited_range`.
+        visited: lowest and highest voltage of every neuron, each (N,) [a.u.]; see `data.split.Split.visited_range`.
         n_points: points per neuron of the table of a message function of the source alone.
     """
     if isinstance(model, PairGNN):

@@ -9,7 +9,7 @@ from lobula.data.recording import Recording
 from lobula.models import GraphNetwork
 from lobula.recovery.gauge import Gauge
 from lobula.regression.edge_messages import MessageFunction
-from lobula.regression.tabulate import NeuronCurves, visited_range
+from lobula.regression.tabulate import NeuronCurves
 from lobula.regression.update_form import closest_line
 
 POINTS = 1000
@@ -91,7 +91,7 @@ def by_themselves(model: GraphNetwork, voltage: np.ndarray) -> np.ndarray:
 
 def own_curves(model: GraphNetwork, recording: Recording, k: np.ndarray, c: np.ndarray) -> NeuronCurves:
     """What neurons do by themselves beyond k v + c, as a table over the voltages that they visit."""
-    low, high = (x.astype(np.float64) for x in visited_range(recording["train"]))
+    low, high = (x.astype(np.float64) for x in recording["train"].visited_range)
     step = np.maximum(high - low, 1e-6) / (POINTS - 1)
     grid = low + step * np.arange(POINTS)[:, None]
     return NeuronCurves(low, step, by_themselves(model, grid) - k * grid - c)

@@ -41,7 +41,6 @@ from lobula.regression.latent import fit_low_rank
 from lobula.regression.prior import solver_for
 from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import SplineFit
-from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import prepare
 
 logger = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ def recover_gnn(
     voltage, external = visited_frames(recording)
     affinity = affine_r2(model, voltage, external)
     notes: dict[str, Any] = {"readout": config.readout, "affine_r2": affinity, "warnings": [], **prior_note(prior)}
-    message = learned_messages(model, visited_range(recording["train"]), TABLE_POINTS)
+    message = learned_messages(model, recording["train"].visited_range, TABLE_POINTS)
     embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
         circuit = refitted(recording, model, message, target, config, update, prior)
@@ -324,7 +323,7 @@ def shared_curve(model: GraphNetwork, recording: Recording) -> PiecewiseLinear |
     """The network's message function as one curve, if all neurons share it."""
     if not model.shared:
         return None
-    low, high = visited_range(recording["train"])
+    low, high = recording["train"].visited_range
     grid = np.linspace(low.min(), high.max(), TABLE_POINTS, dtype=np.float32)
     return PiecewiseLinear(grid.astype(np.float64), message_function(model)(grid[:, None])[:, 0].astype(np.float64))
 
@@ -389,5 +388,5 @@ def gauge_of(
 ) -> Gauge:
     """Units in which a fit's messages and weights are stated; ``voltage`` (T, N) is a sample of the frames."""
     if update.weights == "absolute" or isinstance(message, GroupMessages):
-        return range_gauge(voltage, visited_range(frames), message)
+        return range_gauge(voltage, frames.visited_range, message)
     return shared_gauge(voltage, message, unit_slope) if is_shared else find_gauge(voltage, message)

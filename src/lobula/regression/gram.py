@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from lobula.ahead import ahead
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError
 from lobula.regression.edge_messages import EdgeMessages, Messages, columns_of, frames_at_once, messages_of
@@ -26,8 +27,11 @@ from lobula.regression.gram_device import DeviceGrams
 from lobula.regression.own_terms import NoTerms, OwnTerms
 from lobula.regression.pair_grams import PairSums
 from lobula.regression.shared_inputs import GroupSums
+from lobula.regression.threads import in_parallel
 
 BLOCK_FRAMES = 500
+COLUMNS = 512
+"""Whose sums are taken at a time."""
 CPU = torch.device("cpu")
 NO_TERMS = NoTerms()
 
@@ -170,19 +174,31 @@ def accumulate(
         products = DeviceGrams(wiring, device, columns)
     else:
         products = GroupSums(wiring, columns, own, n_frames)
-    for span in frame_blocks(frames, target, max_frames, frames_at_once(message, wiring, BLOCK_FRAMES)):
-        voltage, external, y = block_arrays(frames, wiring, target, span)
+    spans = frame_blocks(frames, target, max_frames, frames_at_once(message, wiring, BLOCK_FRAMES))
+    for voltage, external, y in ahead(block_arrays(frames, wiring, target, span) for span in spans):
         has_stimulus = stimulated(wiring, external is not None)
         messages = messages_of(message, voltage, wiring)
         products.add(messages, voltage, external, y)
         total += len(voltage)
-        sums = sums + messages.sum(0, dtype=np.float64)
-        squares = squares + np.einsum("tn,tn->n", messages, messages, dtype=np.float64)
+        sums, squares = (a + b for a, b in zip((sums, squares), moments(messages), strict=True))
         if on_block is not None:
             on_block(total)
     mean = sums / total
     std = np.sqrt(np.maximum(squares / total - mean**2, 0.0))
     return NeuronGrams(products.grams(has_stimulus), total, has_stimulus, mean, std, columns, own.n_terms)
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and sums of squares (M,) over the rows of (T, M), in float64."""
+    sums, squares = np.empty((2, values.shape[1]))
+
+    def add(part: int) -> None:
+        columns = slice(part * COLUMNS, (part + 1) * COLUMNS)
+        block = values[:, columns].astype(np.float64)
+        sums[columns], squares[columns] = block.sum(0), np.einsum("tn,tn->n", block, block)
+
+    in_parallel(add, -(-values.shape[1] // COLUMNS))
+    return sums, squares
 
 
 def pairs_are_cheaper(wiring: Wiring, own: OwnTerms) -> bool:

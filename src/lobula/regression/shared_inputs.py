@@ -183,10 +183,15 @@ class GroupSums:
         self._products: list[np.ndarray | None] = [None] * len(self._groups)
         self._held: dict[str, np.ndarray] = {}
         self._n_held = 0
+        self._driven = np.flatnonzero(wiring.stimulated)
+        self._driven_row = np.full(wiring.n_neurons, len(self._driven))  # the last row of `e`: no input
+        self._driven_row[self._driven] = np.arange(len(self._driven))
 
     def add(self, messages: np.ndarray, voltage: np.ndarray, external: np.ndarray | None, target: np.ndarray) -> None:
         """Adds a block of frames, each (T, N); messages (T, M)."""
-        blocks = {"h": messages, "v": voltage, "y": target} | ({} if external is None else {"e": external})
+        blocks = {"h": messages, "v": voltage, "y": target}
+        if external is not None:  # few neurons have one
+            blocks["e"] = np.append(external[:, self._driven], np.zeros((len(external), 1), external.dtype), axis=1)
         start = 0
         while start < len(voltage):
             stop = min(len(voltage), start + PRODUCT_FRAMES - self._n_held)
@@ -227,7 +232,7 @@ class GroupSums:
         np.take(v, members, axis=0, out=rows[u : u + m], mode="clip")
         rows[u + m] = 1.0
         if e is not None:
-            np.take(e, members, axis=0, out=rows[u + m + 1 : u + 2 * m + 1], mode="clip")
+            np.take(e, self._driven_row[members], axis=0, out=rows[u + m + 1 : u + 2 * m + 1], mode="clip")
         if k:
             values = [self._own(v[i : i + 1], slice(i, i + 1))[:, 0] for i in members]
             rows[-m * (k + 1) : -m] = np.stack(values, axis=1).reshape(k * m, -1)

@@ -5,13 +5,15 @@ from functools import cached_property
 
 import numpy as np
 
-from lobula.regression.gram import Frames, MessageFunction
+from lobula.regression.gram import MessageFunction
 from lobula.regression.threads import in_parallel
 
 N_POINTS = 513
 MARGIN = 0.02
 BLOCK = 1 << 16
 """Values looked up at a time."""
+NEURONS = 256
+"""Among them, at least, if there are so many: their tables stay in the cache, too."""
 
 
 @dataclass(frozen=True)
@@ -39,37 +41,32 @@ class NeuronCurves:
         return np.ascontiguousarray(self.table.T).ravel()
 
     def __call__(self, voltage: np.ndarray) -> np.ndarray:
-        """Messages (T, N) at voltages (T, N); a few frames at a time, so that they stay in the cache."""
-        n_points, n = self.table.shape
-        rows = max(1, BLOCK // max(n, 1))
+        """Messages (T, N) at voltages (T, N); a few neurons at a time, so that their tables stay in the cache."""
+        (n_points, n), n_frames = self.table.shape, len(voltage)
+        wide = min(n, max(NEURONS, BLOCK // max(n_frames, 1)))
+        long = BLOCK // max(wide, 1)
+        n_long = -(-n_frames // long)
         first, table = np.arange(n, dtype=np.intp) * n_points, self._by_neuron
         result = np.empty(voltage.shape, dtype=self.table.dtype)
 
-        def look_up(block: int) -> None:
-            part = slice(block * rows, (block + 1) * rows)
-            left, position = result[part], ((voltage[part] - self.low) / self.step).astype(table.dtype, copy=False)
+        def look_up(tile: int) -> None:
+            column, row = divmod(tile, n_long)
+            neurons = slice(column * wide, (column + 1) * wide)
+            part = slice(row * long, (row + 1) * long), neurons
+            position = ((voltage[part] - self.low[neurons]) / self.step[neurons]).astype(table.dtype, copy=False)
             right = np.clip(position, 0, n_points - 2)
             index = right.astype(np.intp)
             position -= index
-            index += first
-            np.take(table, index, out=left, mode="clip")
+            index += first[neurons]
+            left = np.take(table, index, mode="clip")
             index += 1
             np.take(table, index, out=right, mode="clip")
             right -= left
             right *= position
-            left += right
+            np.add(left, right, out=result[part])
 
-        in_parallel(look_up, -(-len(voltage) // rows))
+        in_parallel(look_up, -(-n // max(wide, 1)) * n_long)
         return result
-
-
-def visited_range(frames: Frames, block: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest voltage of every neuron over all frames, each (N,) [a.u.]."""
-    low = high = frames.voltage(0, 1)[0]
-    for start in range(0, frames.n_frames, block):
-        voltage = frames.voltage(start, min(start + block, frames.n_frames))
-        low, high = np.minimum(low, voltage.min(0)), np.maximum(high, voltage.max(0))
-    return low, high
 
 
 def tabulate(
@@ -82,7 +79,7 @@ def tabulate(
 
     Args:
         message: (T, N) -> (T, N).
-        visited: lowest and highest voltage of every neuron, each (N,) [a.u.]; see `visited_range`.
+        visited: lowest and highest voltage of every neuron, each (N,) [a.u.]; see `Split.visited_range`.
         n_points: grid points per neuron.
     """
     low, high = (np.asarray(x, dtype=np.float64) for x in visited)

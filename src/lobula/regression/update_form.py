@@ -16,12 +16,13 @@ from typing import Literal
 
 import numpy as np
 
+from lobula.data.split import Split
 from lobula.data.wiring import Wiring
 from lobula.regression.edge_messages import GroupMessages, to_itself
-from lobula.regression.gram import Frames, MessageFunction, frame_blocks
+from lobula.regression.gram import MessageFunction, frame_blocks
 from lobula.regression.own_terms import NoTerms, OwnTerms, SplineTerms, TanhTerm
 from lobula.regression.ridge import LinearCircuit
-from lobula.regression.tabulate import NeuronCurves, visited_range
+from lobula.regression.tabulate import NeuronCurves
 
 Form = Literal["linear", "self_coupling", "tanh", "spline"]
 SAMPLE = 4_000  # frames
@@ -77,7 +78,7 @@ class Prepared:
         return circuit.k * voltage + circuit.c + own
 
 
-def prepare(form: Form, frames: Frames, wiring: Wiring, target: str, n_knots: int = 16) -> Prepared:
+def prepare(form: Form, frames: Split, wiring: Wiring, target: str, n_knots: int = 16) -> Prepared:
     """A form for a recording.
 
     Args:
@@ -93,7 +94,7 @@ def prepare(form: Form, frames: Frames, wiring: Wiring, target: str, n_knots: in
     spans = list(frame_blocks(frames, target, None))
     every = max(1, frames.n_frames // SAMPLE)
     sample = np.concatenate([frames.voltage(s.start, s.stop)[::every] for s in spans]).astype(np.float64)
-    low, high = (x.astype(float) for x in visited_range(frames))
+    low, high = (x.astype(float) for x in frames.visited_range)
     own: OwnTerms = TanhTerm() if form == "tanh" else NoTerms()
     if form == "spline":
         own = SplineTerms.of(np.concatenate([sample, low[None], high[None]]), n_knots)

@@ -13,7 +13,6 @@ from lobula.recovery.gauge import find_gauge, range_gauge, sample_voltage
 from lobula.recovery.linearise import on_distribution, own_line, visited_frames
 from lobula.recovery.pair_gauge import find_pair_gauge
 from lobula.regression.edge_messages import EdgeMessages
-from lobula.regression.tabulate import visited_range
 from lobula.simulation.truth import Truth
 
 PER_LEAK = UpdateConfig()
@@ -33,7 +32,7 @@ def make_probe(
     absolute = update.weights == "absolute"
     frames = visited_frames(recording, 80)
     sample = sample_voltage(recording["train"]) if absolute else sample_voltage(recording["train"], 100)
-    visited = visited_range(recording["train"]) if absolute else (sample.min(0), sample.max(0))
+    visited = recording["train"].visited_range if absolute else (sample.min(0), sample.max(0))
 
     def probe(model: GraphNetwork, held: dict[str, torch.Tensor] | None) -> dict[str, float]:
         message = pair_messages(model, visited) if isinstance(model, PairGNN) else message_function(model)

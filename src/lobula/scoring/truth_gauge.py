@@ -8,7 +8,6 @@ from lobula.config.update import UpdateConfig
 from lobula.data.recording import Recording
 from lobula.recovery.gauge import Gauge, find_gauge, range_gauge, sample_voltage, shared_gauge
 from lobula.regression.edge_messages import GroupMessages, columns_of
-from lobula.regression.tabulate import visited_range
 from lobula.simulation.truth import Truth
 
 PER_LEAK = UpdateConfig()
@@ -18,7 +17,7 @@ def true_gauge(truth: Truth, recording: Recording, update: UpdateConfig = PER_LE
     """Gauge of the true messages: that of `recovery.gauge` where senders have units of their own."""
     voltage, message = sample_voltage(recording["train"]), truth.dynamics.message_function()
     if update.weights == "absolute" or isinstance(message, GroupMessages):
-        return range_gauge(voltage, visited_range(recording["train"]), message)
+        return range_gauge(voltage, recording["train"].visited_range, message)
     return shared_gauge(voltage, message) if truth.dynamics.is_shared else find_gauge(voltage, message)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lobula.ahead import ahead
 from lobula.config import ExperimentConfig
 from lobula.config.applicable import RECORDING_SECTIONS
 from lobula.data import RecordingWriter, Streams, combined_digest, listing_digest
 from lobula.data.zarr_format import CHUNK_FRAMES
 from lobula.errors import ConfigError
-from lobula.simulation.ahead import ahead
 from lobula.simulation.graded import check_bounded
 from lobula.simulation.preparation import SPLITS, Preparation, prepare
 from lobula.simulation.side_by_side import Trial, group_size, one_thread, run_trials

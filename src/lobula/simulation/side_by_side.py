@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lobula.simulation.ahead import ahead
+from lobula.ahead import ahead
 from lobula.simulation.circuit import Circuit
 
 NOISE_FRAMES = 50  # drawn at a time for every trial

@@ -29,7 +29,6 @@ from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.prior import WeightPrior, solver_for
 from lobula.regression.ridge import Solver
 from lobula.regression.spline import SplineFit
-from lobula.regression.tabulate import visited_range
 from lobula.regression.update_form import Prepared, prepare
 from lobula.training.adam import Adam
 from lobula.training.alternate import alternate
@@ -370,7 +369,7 @@ class _Trainer:
     def refit(self) -> tuple[np.ndarray, HeldCircuit]:
         """Gauss-Newton on the messages, the circuit in closed form: (N,) held-out errors and the circuit."""
         recording, target = self.recording, self.settings.target
-        visited = visited_range(recording["train"])
+        visited = recording["train"].visited_range
         steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
         most = max(REFIT_FRAMES, 3 * int(self.form.wiring.in_degree.max(initial=0)))
         frames = recording["train"], self.form, target

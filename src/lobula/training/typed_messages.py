@@ -28,7 +28,6 @@ from lobula.regression.held_out import circuit_predictor, held_out_errors
 from lobula.regression.own_curves import GroupCurves
 from lobula.regression.sender_curves import Products, SenderCurves, Solved, products
 from lobula.regression.sender_rounds import deviation_knots, improve_senders
-from lobula.regression.tabulate import visited_range
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
 from lobula.training.curve_files import load_curves, save_curves
@@ -77,7 +76,7 @@ def fit_typed_messages(
     """
     settings, target, frames = config.spline, config.training.target, recording["train"]
     thin, voltage = Thinned.to(frames, target, settings.curve_frames), sample_voltage(frames).astype(np.float64)
-    low, high = (float(x) for x in (visited_range(frames)[0].min(), visited_range(frames)[1].max()))
+    low, high = float(frames.visited_range[0].min()), float(frames.visited_range[1].max())
     knots = deviation_knots(shared.curve, low, high, settings.own_knots, recording.wiring.n_neurons)
     data = products(thin, form.wiring, shared.curve, knots, target, settings.curve_frames, form.own)
     senders = _every_sender(data, shared.curve, knots, form, on_round)
