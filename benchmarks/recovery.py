@@ -3,6 +3,7 @@
     python benchmarks/recovery.py run --name sigma-005 --set simulation.process_noise=0.05 --seeds 0 1 2 3 4
     python benchmarks/recovery.py table sigma-005 sigma-05 sigma-0
     python benchmarks/recovery.py changes benchmarks/results/recovery-2026-11-28
+    python benchmarks/recovery.py published
 
 Results go to benchmarks/results/recovery/<name>-seed<k>.json, one file per seed, with machine and versions; what
 is there already is skipped, estimator by estimator. Recordings live in a temporary directory and are deleted.
@@ -39,6 +40,18 @@ HEADER = (
 )
 RUNGS = ("ceiling", "ridge-standardised", "ridge", "spline", "gnn")
 QUANTITIES = ("W", "tau", "v_rest")
+PUBLISHED = {
+    "0": (".926", ".528", ".088", "-", ".997"),
+    ".05": (".985", ".989", ".310", ".887", ".779"),
+    ".5": (".990", "1.000", ".789", ".91", ".173"),
+}
+"""By process noise: fit R2 of W, tau and V_rest, accuracy of cell types, rollout r; full size, drift, 128,000 steps."""
+OURS = {
+    "0": ("recovery/gs-noise-free", "recovery-2026-11-28/sigma-0", "recovery-2026-11-29/sigma-0"),
+    ".05": ("recovery/gs", "recovery/sigma-005", "recovery/sigma-005"),
+    ".5": ("recovery/gs-noise-05", "recovery/sigma-05", "recovery/sigma-05"),
+}
+"""By process noise: results of the published protocol, of our defaults on drift, and on observed."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -178,6 +191,34 @@ def changes(args: argparse.Namespace) -> None:
         print(f"| {name} | {target} | {rung} | {len(pairs)} | {' | '.join(cells)} |")
 
 
+def published(_: argparse.Namespace) -> None:
+    """Markdown: published figures, the published protocol here, and our defaults, both targets; median (worst)."""
+    print("| sigma | | target | seeds | W fit R2 | tau | V_rest | cell types | rollout r |")
+    print("|---" * 9 + "|")
+    for sigma, figures in PUBLISHED.items():
+        print(f"| {sigma} | published, full size | drift | | {' | '.join(figures)} |")
+        protocol, drift, observed = OURS[sigma]
+        print(brief(sigma, "published protocol here", protocol, "drift", "gnn"), end="")
+        for target, name in (("drift", drift), ("observed", observed)):
+            for rung in ("gnn", "spline", "ceiling"):
+                print(brief(sigma, rung, name, target, rung), end="")
+
+
+def brief(sigma: str, label: str, name: str, target: str, rung: str) -> str:
+    """One line of `published`; nothing where there are no results."""
+    files = sorted(RESULTS.parent.glob(f"{name}-seed*.json"))
+    scores = [json.loads(file.read_text())["targets"].get(target, {}).get(rung) for file in files]
+    rows = [s for s in scores if s]
+    if not rows:
+        return ""
+    columns = [[r[q]["fit_r2"] for r in rows] for q in QUANTITIES]
+    if rung != "ceiling":
+        columns += [[r["cell_types"]["accuracy"] for r in rows], [r["prediction"]["rollout_pearson"] for r in rows]]
+    cells = [f"{statistics.median(c):.4f} ({min(c):.4f})" for c in columns]
+    cells += ["-"] * (5 - len(cells))
+    return f"| {sigma} | {label} | {target} | {len(rows)} | {' | '.join(cells)} |\n"
+
+
 def _fall(pairs: list[tuple[float, float]]) -> str:
     """Median change, and the largest fall."""
     differences = [new - old for old, new in pairs]
@@ -202,6 +243,7 @@ def main() -> None:
     compare = commands.add_parser("changes", help="compare later results with the stored ones")
     compare.add_argument("folder", type=Path)
     compare.set_defaults(call=changes)
+    commands.add_parser("published", help="print the table beside published figures").set_defaults(call=published)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.call(args)

@@ -18,6 +18,7 @@ otherwise. Killed, the same command goes on.
 import argparse
 import json
 import logging
+import math
 import resource
 import statistics
 import tempfile
@@ -330,7 +331,8 @@ def circuit_table(results: dict[str, list[dict]]) -> None:
         facts = [run["scores"]["circuit"] for run in runs]
 
         def middle(name: str, facts: list[dict] = facts) -> float:
-            return statistics.median(f[name] for f in facts)
+            known = [f[name] for f in facts if f[name] is not None]  # no eigenvalues of large circuits
+            return statistics.median(known) if known else math.nan
 
         cells = [row, str(len(runs)), f"{middle('spectral_radius_W'):.2f}, {middle('spectral_radius_gW'):.2f}"]
         cells += [f"{middle('effective_rank_99'):g}", f"{middle('lyapunov_exponent'):.2f}"]

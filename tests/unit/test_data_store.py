@@ -243,7 +243,8 @@ def test_the_store_knows_the_range_that_was_visited(tmp_path: Path, small_wiring
     RecordingWriter.resume(path).append("train", **part(frames, 10, 35))
     (path / "train/voltage/c/2/0").unlink()  # not looked at
     low, high = Recording.open(path)["train"].visited_range
-    assert np.array_equal(low, voltage.min(0)) and np.array_equal(high, voltage.max(0))
+    assert np.array_equal(low, voltage.min(0))
+    assert np.array_equal(high, voltage.max(0))
 
 
 def test_a_store_without_the_visited_range_is_read(tmp_path: Path, small_wiring: Wiring, frames: dict) -> None:
@@ -253,7 +254,8 @@ def test_a_store_without_the_visited_range_is_read(tmp_path: Path, small_wiring:
         shutil.rmtree(path / split / "visited")
     RecordingWriter.resume(path).append("train", **part(frames, 20, 35))
     low, high = Recording.open(path)["train"].visited_range
-    assert np.array_equal(low, voltage.min(0)) and np.array_equal(high, voltage.max(0))
+    assert np.array_equal(low, voltage.min(0))
+    assert np.array_equal(high, voltage.max(0))
 
 
 @pytest.mark.parametrize("width", [1, 217, 4_194, 4_195, 13_741, 45_669])

@@ -11,7 +11,7 @@ from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.kernels import get_activation
 from lobula.metrics import line_fit
-from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, gram_device, solve
+from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, gram_device, ridge, solve
 from lobula.regression.curve import initial_knots, merge_close, refined_knots
 from lobula.regression.gram import block_arrays
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
@@ -113,6 +113,22 @@ def test_silent_source_is_flagged() -> None:
     assert np.all(circuit.resolution[silent] == 0)
     assert np.all(np.isinf(circuit.theta_stderr[silent]))
     assert np.median(circuit.resolution[~silent]) > 0.9
+
+
+def test_neurons_in_stacks_are_solved_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some of a stack have a silent input and others none."""
+    planted = planted_circuit(noise=0.05)
+    voltage, wiring = planted.voltage.copy(), planted.wiring
+    voltage[:, 3] = -1.0
+    recording = Recording.from_arrays(voltage, wiring, DT, planted.stimulus)
+    grams = accumulate(recording["train"], wiring, relu)
+    assert len(np.unique(wiring.in_degree)) < wiring.n_neurons  # there are stacks
+    stacked = ridge.solve(grams, wiring, ratio=1e-6)
+    monkeypatch.setattr(ridge, "MOST_KEPT", 0)
+    alone = ridge.solve(grams, wiring, ratio=1e-6)
+    for name in ("k", "c", "q", "k_stderr", "c_stderr", "residual_std", "theta", "theta_stderr", "weight_stderr"):
+        np.testing.assert_allclose(getattr(stacked, name), getattr(alone, name), rtol=1e-6, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(stacked.resolution, alone.resolution, atol=1e-8)
 
 
 def test_a_self_loop_of_a_neuron_that_never_rests_is_flagged_and_spoils_nothing() -> None:
