@@ -119,25 +119,49 @@ def freeze_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "optimiser_for", without)
 
 
-@pytest.mark.parametrize(
-    ("plant", "seen_in", "options"),
-    [
-        (flip_weights, ("gnn.W.slope", "ridge.W.sign_accuracy", "ridge.W.r2"), ["--skip-train"]),
-        (scale_tau, ("gnn.tau.slope", "ridge.tau.slope"), ["--skip-train"]),
-        (double_penalty, ("gnn.train.g_phi_norm@1", "gnn.start.g_phi_norm"), []),
-        (delay_stimulus, ("ridge.estimates.residual_std_driven", "gnn.estimates.residual_std_driven"), []),
-        (freeze_embedding, ("gnn.embedding.change",), []),
-    ],
-)
+FAULTS = [
+    (flip_weights, ("gnn.W.slope", "ridge.W.sign_accuracy", "ridge.W.r2"), ["--skip-train"]),
+    (scale_tau, ("gnn.tau.slope", "ridge.tau.slope"), ["--skip-train"]),
+    (double_penalty, ("gnn.start.g_phi_norm",), []),
+    (delay_stimulus, ("ridge.estimates.residual_std_driven", "gnn.estimates.residual_std_driven"), []),
+    (freeze_embedding, ("gnn.embedding.change",), []),
+]
+faults = pytest.mark.parametrize(("plant", "seen_in", "options"), FAULTS)
+
+
+@faults
 def test_planted_fault_fails(copied, lobula, monkeypatch, plant: Callable, seen_in: tuple[str, ...], options):
     out, _, words = copied
     plant(monkeypatch)
-    done = lobula(*words, "--out", out, "--seeds", "1", *options)
+    assert_fails(lobula(*words, "--out", out, "--seeds", "1", *options), out, seen_in)
+
+
+def assert_fails(done, out: Path, seen_in: tuple[str, ...]) -> None:
+    """The check failed, by these metrics among others."""
     assert done.code == 1, done.out + done.err
     assert "FAIL: fly-small" in done.out
     found = statuses(out)
     assert {found[name] for name in seen_in} <= {"worse", "changed"}
     assert all(name in done.out for name in seen_in)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory, lobula) -> Path:
+    """The folder of a check of fly-small itself against the reference that ships, seed 0; it must pass."""
+    out = tmp_path_factory.mktemp("shipped") / "out"
+    done = lobula("check", "fly-small", "--seeds", "1", "--skip-plot", "--out", out)
+    assert done.code == 0, done.out + done.err
+    return out
+
+
+@pytest.mark.slow
+@faults
+def test_planted_fault_fails_the_shipped_reference(shipped, tmp_path, lobula, monkeypatch, plant, seen_in, options):
+    out = Path(shutil.copytree(shipped, tmp_path / "out"))
+    plant(monkeypatch)
+    done = lobula("check", "fly-small", "--seeds", "1", "--skip-plot", "--out", out, *options)
+    print(plant.__name__, [line for line in done.out.splitlines() if "FAIL" in line or "PASS" in line])
+    assert_fails(done, out, seen_in)
     assert "FAIL: fly-small" in (out / "history.md").read_text()
 
 
