@@ -8,11 +8,15 @@ import pytest
 from tests.support.planted import DT, Planted, planted_circuit
 
 import lobula
+from lobula.config.recovery import RecoveryConfig
 from lobula.data.estimates import Estimates
 from lobula.errors import ConfigError, LobulaError, MissingInputError, NonFiniteError, ShapeError, StoreError
+from lobula.kernels import get_activation
 from lobula.metrics import hungarian_accuracy
+from lobula.recovery import recover_circuit
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.recovery.gauge import find_gauge
+from lobula.regression import fit_circuit
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,18 @@ def test_known_cell_types_name_a_column(planted: Planted) -> None:
     result = lobula.fit(planted.voltage, planted.wiring, DT, planted.stimulus, cell_types=types, method="ridge")
     np.testing.assert_array_equal(result.neurons["cell_type"], types)
     assert result.neurons["cluster"].nunique() <= 3
+
+
+@pytest.mark.parametrize(("readout", "same"), [("refit", True), ("on_distribution", False)])
+def test_types_are_found_by_the_embedding_where_there_is_no_refit(planted: Planted, readout, same: bool) -> None:
+    recording = lobula.Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus)
+    relu = get_activation("relu")
+    circuit, settings = fit_circuit(recording["train"], planted.wiring, relu), RecoveryConfig(readout=readout)
+    noise = np.random.default_rng(0).normal(size=(2, planted.wiring.n_neurons, 4))
+    settings = settings.model_copy(update={"n_cell_types": 3})
+    found = [recover_circuit(recording, circuit, relu, "gnn", "observed", settings, embedding=e) for e in noise]
+    first, second = (estimates.neurons["cluster"].to_numpy() for estimates in found)
+    assert (hungarian_accuracy(first, second) == 1) == same
 
 
 def test_clusters_find_types_and_their_number() -> None:

@@ -24,6 +24,8 @@ ROUNDS = 3
 STARTS = 2
 PARTNER_DIMENSIONS = 20
 PARTNER_WEIGHT = 2.0
+LEAST_VARIANCE = 1e-2
+"""Of a component, in features of variance 1: narrower ones take over from their neighbours, and types are lost."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def mixture_labels(features: np.ndarray, n_types: int, sample: np.ndarray, seed:
     """(N,) labels of a mixture of Gaussians with diagonal covariances, fitted to a sample."""
     from sklearn.mixture import GaussianMixture
 
-    mixture = GaussianMixture(n_types, covariance_type="diag", reg_covar=1e-3, random_state=seed, max_iter=60, tol=1e-2)
+    mixture = GaussianMixture(
+        n_types, covariance_type="diag", reg_covar=LEAST_VARIANCE, random_state=seed, max_iter=60, tol=1e-2
+    )
     return mixture.fit(features[sample]).predict(features).astype(np.int64)
 
 

@@ -127,7 +127,9 @@ def neuron_table(
         features = np.concatenate([features, *changing_features(circuit, voltage)], axis=1)
         types = find_dynamic_types(features, config.n_cell_types)
     else:
-        features = neuron_features(wiring, weight, circuit.tau, v_rest, embedding)
+        # a refit says all that the embedding does, and more exactly
+        seen = None if config.readout == "refit" else embedding
+        features = neuron_features(wiring, weight, circuit.tau, v_rest, seen)
         types = find_cell_types(wiring, features, weight, config.n_cell_types)
     table = {
         "id": wiring.neuron_ids,

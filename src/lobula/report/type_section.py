@@ -95,7 +95,8 @@ def error_exhibit(inputs: ReportInputs, name: str) -> Exhibit | None:
 def _features(estimates: Estimates) -> np.ndarray:
     """(N, F) what cell types are found from, without the partners."""
     neurons = estimates.neurons
-    columns = [column for column in neurons if str(column).startswith("embedding_")]
+    refitted = estimates.notes.get("readout") == "refit"
+    columns = [] if refitted else [column for column in neurons if str(column).startswith("embedding_")]
     embedding = neurons[columns].to_numpy(float) if columns else None
     tau, rest, weight = neurons["tau"], neurons["v_rest"], estimates.edges["weight"]
     return neuron_features(
