@@ -38,6 +38,7 @@ from lobula.scoring import (
     score_prediction,
     size_table,
     type_table,
+    with_noise_free,
     write_tables,
 )
 from lobula.simulation.run import simulate as simulate_recording
@@ -252,6 +253,8 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
     traces["true"] = rollouts.true[0, 1:][:, rollouts.neurons]
     bar.show(0, len(names) + 1, "ceiling")
     identifiable, exponent = None, None
+    if truth is not None:
+        rollouts = with_noise_free(rollouts, Truth.load(truth.path), recording)
     if truth is not None and truth.connectome.equation is not None:
         scores["circuit"] = circuit_facts(truth, recording)
         exponent = scores["circuit"]["lyapunov_exponent"]

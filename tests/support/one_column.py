@@ -13,8 +13,10 @@ from lobula.simulation.truth import Truth
 DT = 0.02
 
 
-def recorded(variant: str = "standard", activation: str = "relu", n_frames: int = 4000) -> tuple[Recording, Truth]:
-    """Simulates a variant of the circuit, with gains from seed 1 where it has them."""
+def recorded(
+    variant: str = "standard", activation: str = "relu", n_frames: int = 4000, noise: float = 0.3
+) -> tuple[Recording, Truth]:
+    """Simulates a variant of the circuit with process noise, with gains from seed 1 where it has them."""
     circuit = optic_lobe(0)
     rng, n = np.random.default_rng(0), circuit.n_neurons
     stimulus = rng.random((n_frames, 1)).astype("f4")
@@ -23,5 +25,5 @@ def recorded(variant: str = "standard", activation: str = "relu", n_frames: int 
     voltage, drift, v = *np.empty((2, n_frames, n), "f4"), simulator.steady_state()
     for t in range(n_frames):
         voltage[t], drift[t] = v, simulator.drift(v, stimulus[t])
-        v = simulator.advance(v, drift[t]) + np.float32(0.3) * rng.standard_normal(n, dtype="f4")
+        v = simulator.advance(v, drift[t]) + np.float32(noise) * rng.standard_normal(n, dtype="f4")
     return Recording.from_arrays(voltage, circuit.wiring, DT, stimulus, drift), Truth(circuit, dynamics, Path())

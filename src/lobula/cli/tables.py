@@ -27,6 +27,7 @@ _ROWS = (
     ("cell types, chance", ("cell_types", "chance_accuracy")),
     ("one-step r", ("prediction", "one_step_pearson")),
     ("rollout r", ("prediction", "rollout_pearson")),
+    ("rollout r, noise-free", ("prediction", "rollout_noise_free_pearson")),
 )
 
 

@@ -65,6 +65,8 @@ QUANTITIES = (
     Quantity("prediction.one_step_pearson", "one-step r", "higher"),
     Quantity("prediction.rollout_rmse", "rollout RMSE", "lower", 0.0, 0.02),
     Quantity("prediction.rollout_pearson", "rollout r", "higher"),
+    Quantity("prediction.rollout_noise_free_rmse", "noise-free rollout RMSE", "lower", 0.0, 0.02),
+    Quantity("prediction.rollout_noise_free_pearson", "noise-free rollout r", "higher"),
 )
 COLLAPSE = QUANTITIES[0]
 COLLAPSE_SHARE = 0.5

@@ -34,6 +34,12 @@ _PREDICTION = {
     "rollout_rmse": ("rollout RMSE", "error of the voltage when the circuit runs by itself [a.u.]"),
     "rollout_pearson": ("rollout r", "median Pearson correlation over neurons in the rollout"),
     "rollout_fraction_explained": ("rollout explained", "median share of the variance explained in the rollout"),
+    "rollout_noise_free_rmse": ("noise-free RMSE", "error against the true circuit run without noise [a.u.]"),
+    "rollout_noise_free_pearson": (
+        "noise-free r",
+        "median Pearson correlation with the true circuit without noise",
+    ),
+    "rollout_noise_free_fraction_explained": ("noise-free explained", "median share of its variance explained"),
     "horizon_s": ("horizon", "median time until a rollout is off by half of the spread of the recording [s]"),
     "horizon_lyapunov": ("horizon, Lyapunov times", "the same times the largest Lyapunov exponent of the circuit"),
     "horizon_censored": ("rollouts never lost", "share that lasts to the end: from .5 on the horizon is a lower bound"),

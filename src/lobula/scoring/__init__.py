@@ -3,6 +3,7 @@
 from lobula.scoring.circuit import circuit_facts
 from lobula.scoring.details import size_table, type_table, write_tables
 from lobula.scoring.graph import on_graph
+from lobula.scoring.noise_free import with_noise_free
 from lobula.scoring.probe import make_probe
 from lobula.scoring.run import Ceiling, choose_rollouts, score_ceiling, score_estimates, score_prediction
 from lobula.scoring.truth_gauge import in_gauge
@@ -19,5 +20,6 @@ __all__ = [
     "score_prediction",
     "size_table",
     "type_table",
+    "with_noise_free",
     "write_tables",
 ]

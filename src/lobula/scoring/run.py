@@ -89,13 +89,21 @@ def score_estimates(
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Stretches of held-out recording to roll out over: true voltage (R, S+1, N), stimulus (R, S, H) or None, and first
-    frames (R,)."""
+    """Stretches of held-out recording to roll out over.
+
+    Attributes:
+        true: (R, S+1, N) recorded voltage [a.u.].
+        stimulus: (R, S, H) or None.
+        neurons: (M,) neurons whose traces are shown.
+        starts: (R,) first frames.
+        noise_free: (R, S, N) voltage of the true circuit without noise from the same first frames on; None if unknown.
+    """
 
     true: np.ndarray
     stimulus: np.ndarray | None
     neurons: np.ndarray
     starts: np.ndarray
+    noise_free: np.ndarray | None = None
 
 
 def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
@@ -119,6 +127,7 @@ def score_prediction(
     """One-step and rollout prediction on held-out frames; the traces to draw, (S, M), and the error per step (S,); the
     agreement step by step.
 
+    A rollout has no noise, so where the noise-free course of the true circuit is known it is held against that, too.
     With the largest Lyapunov exponent [1/s] of the circuit, if it is chaotic, the horizon is also in Lyapunov times.
     """
     split, wiring = recording["test"], recording.wiring
@@ -138,6 +147,8 @@ def score_prediction(
     true = rollouts.true[:, 1:]
     n = true.shape[-1]
     scores |= summary(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")
+    if rollouts.noise_free is not None:
+        scores |= summary(rollouts.noise_free.reshape(-1, n), predicted.reshape(-1, n), "rollout_noise_free")
     scores |= {"rollout_steps": int(true.shape[1]), "n_rollouts": int(true.shape[0]), "n_frames_one_step": int(last)}
     scores["horizon_s"], scores["horizon_censored"] = valid_time(true, predicted, recording.dt)
     if exponent is not None and exponent > 0:
