@@ -30,6 +30,7 @@ from lobula.regression import LinearCircuit
 from lobula.scoring import (
     choose_rollouts,
     circuit_facts,
+    graded_facts,
     in_gauge,
     make_probe,
     on_graph,
@@ -37,6 +38,8 @@ from lobula.scoring import (
     score_estimates,
     score_prediction,
     size_table,
+    spectrum_scores,
+    true_spectrum,
     type_table,
     with_noise_free,
     write_tables,
@@ -252,12 +255,13 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
     traces = {"time": np.arange(1, rollouts.true.shape[1]) * recording.dt, "neurons": rollouts.neurons}
     traces["true"] = rollouts.true[0, 1:][:, rollouts.neurons]
     bar.show(0, len(names) + 1, "ceiling")
-    identifiable, exponent = None, None
+    identifiable, exponent, spectrum = None, None, None
     if truth is not None:
+        spectrum = true_spectrum(truth)
         rollouts = with_noise_free(rollouts, Truth.load(truth.path), recording)
-    if truth is not None and truth.connectome.equation is not None:
-        scores["circuit"] = circuit_facts(truth, recording)
-        exponent = scores["circuit"]["lyapunov_exponent"]
+        signal = truth.connectome.equation is not None
+        scores["circuit"] = circuit_facts(truth, recording) if signal else graded_facts(truth, recording, spectrum)
+        exponent = scores["circuit"].get("lyapunov_exponent")
     if truth is not None and config.scoring.ceiling:
         ceiling = score_ceiling(recording, truth, config, config.ridge.max_frames)
         scores["ceiling"], identifiable = ceiling.scores, ceiling.identifiable
@@ -267,6 +271,7 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
         known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
         scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
         prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target, exponent)
+        scores[name] |= {"spectrum": spectrum_scores(estimates, spectrum)} if truth else {}
         scores[name] |= {"prediction": prediction, **prior_note(config.prior)}
         traces |= drawn
         tables = {"by-type": type_table(estimates, truth), "by-weight": size_table(estimates, truth)} if truth else {}

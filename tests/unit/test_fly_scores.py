@@ -1,4 +1,4 @@
-"""Scores of the fly's circuit: rollouts without noise."""
+"""Scores of the fly's circuit: rollouts without noise, spectra."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ import lobula
 from lobula.config import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.scoring import choose_rollouts, score_prediction, with_noise_free
+from lobula.scoring import choose_rollouts, score_prediction, spectrum_scores, true_spectrum, with_noise_free
 from lobula.simulation.truth import Truth
 
 SCORING = {"scoring.rollout_steps": 100, "scoring.n_rollouts": 3}
@@ -85,3 +85,40 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_scores_itself_without_noise_from_the_circuit_as_simulated(run: Path) -> None:
     prediction = json.loads((run / "scores.json").read_text())["ridge"]["prediction"]
     assert prediction["rollout_noise_free_pearson"] > max(0.95, prediction["rollout_pearson"])
+
+
+def test_spectra_of_the_true_weights_are_found_and_of_others_are_not() -> None:
+    recording, truth = recorded(n_frames=100)
+    right, true = oracle(truth, recording), true_spectrum(truth)
+    scores = spectrum_scores(right, true)
+    dense = truth.connectome.wiring.csr(truth.connectome.weight).toarray()
+    radius = np.abs(np.linalg.eigvals(dense)).max()
+    assert scores["spectral_radius"] == scores["true_spectral_radius"] == pytest.approx(radius)
+    assert scores["alignment_senders"] == pytest.approx(1.0)
+    assert scores["alignment_receivers"] == pytest.approx(1.0)
+    assert scores["n_directions"] == 10
+    weight = np.random.default_rng(0).permutation(truth.connectome.weight)
+    assert spectrum_scores(replace(right, edges=pd.DataFrame({"weight": weight})), true)["alignment_senders"] < 0.8
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_weights_that_are_nil_have_radius_0_and_no_directions(value: float) -> None:
+    recording, truth = recorded(n_frames=100)
+    right = oracle(truth, recording)
+    nil = replace(right, edges=pd.DataFrame({"weight": np.full(truth.connectome.n_edges, value)}))
+    scores = spectrum_scores(nil, true_spectrum(truth))
+    assert (scores["spectral_radius"], scores["alignment_senders"], scores["n_directions"]) == (0.0, None, 0)
+
+
+def test_what_does_not_converge_is_none() -> None:
+    recording, truth = recorded(n_frames=100)
+    scores = spectrum_scores(oracle(truth, recording), None)
+    assert (scores["true_spectral_radius"], scores["alignment_receivers"]) == (None, None)
+    assert scores["spectral_radius"] > 0
+
+
+def test_a_run_of_the_fly_says_how_rich_its_activity_is(run: Path) -> None:
+    scores = json.loads((run / "scores.json").read_text())
+    facts = scores["circuit"]
+    assert 1 <= facts["effective_rank_90"] <= facts["effective_rank_99"] <= facts["n_components"] == 65
+    assert facts["spectral_radius_W"] == scores["ridge"]["spectrum"]["true_spectral_radius"] > 0

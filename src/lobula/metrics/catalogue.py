@@ -61,6 +61,8 @@ QUANTITIES = (
     Quantity("v_rest.slope", "V_rest slope", "one", 0.01),
     Quantity("cell_types.accuracy", "cell types, accuracy", "higher", 0.02),
     Quantity("cell_types.ari", "cell types, ARI", "higher", 0.02),
+    Quantity("spectrum.alignment_senders", "directions of senders", "higher", 0.01),
+    Quantity("spectrum.alignment_receivers", "directions of receivers", "higher", 0.01),
     Quantity("prediction.one_step_rmse", "one-step RMSE", "lower", 0.0, 0.01),
     Quantity("prediction.one_step_pearson", "one-step r", "higher"),
     Quantity("prediction.rollout_rmse", "rollout RMSE", "lower", 0.0, 0.02),

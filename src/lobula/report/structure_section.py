@@ -9,7 +9,7 @@ from lobula.metrics import Spectrum, alignment, subspace_alignment, weight_spect
 from lobula.report.circuit_sections import cell_types, true_weights
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
-from lobula.report.tables import circuit_table
+from lobula.report.tables import circuit_table, spectrum_table
 
 N_VALUES = 32
 _TEXT = (
@@ -44,7 +44,7 @@ def structure_section(inputs: ReportInputs) -> Section | None:
     exhibits.append(_spectra(spectra))
     if len(spectra) > 1 and wiring.n_neurons > 1:
         exhibits.append(_aligned(name, *spectra.values()))
-    tables = [table for table in [circuit_table(inputs)] if table is not None]
+    tables = [table for table in (circuit_table(inputs), spectrum_table(inputs)) if table is not None]
     return Section("structure", "The circuit as a whole", _TEXT, exhibits, tables)
 
 

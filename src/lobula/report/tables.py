@@ -64,6 +64,13 @@ _CIRCUIT = {
     "n_components": ("components", "that the recording could have"),
     "lyapunov_exponent": ("largest Lyapunov exponent", "rate at which nearby trajectories part [1/s]; chaos above 0"),
 }
+_SPECTRUM = {
+    "spectral_radius": ("spectral radius", "largest magnitude of an eigenvalue of the recovered weights"),
+    "true_spectral_radius": ("true spectral radius", "the same of the true weights"),
+    "alignment_senders": ("directions of senders", "agreement with the true main directions; 1: the same space"),
+    "alignment_receivers": ("directions of receivers", "the same of what they drive"),
+    "n_directions": ("directions", "main directions that are compared"),
+}
 _TYPES = {
     "accuracy": ("accuracy", "share of neurons in the right cluster, clusters and types matched one to one"),
     "chance_accuracy": ("chance", "accuracy of the same clusters dealt out at random"),
@@ -143,13 +150,18 @@ def support_table(inputs: ReportInputs) -> Table | None:
 
 
 def circuit_table(inputs: ReportInputs) -> Table | None:
-    """Facts about a signal network; None for other circuits."""
+    """Facts about the true circuit; None where there is none."""
     facts = inputs.scores.get("circuit")
     if not facts:
         return None
     known = {key: facts[key] for key in _CIRCUIT if facts.get(key) is not None}
     rows = tuple(Row(*_CIRCUIT[key], (Cell(number(value, key)),)) for key, value in known.items())
     return Table("circuit", ("true circuit",), rows, pd.DataFrame({"measure": [*known], "true": [*known.values()]}))
+
+
+def spectrum_table(inputs: ReportInputs) -> Table | None:
+    """Spectral radius and main directions of the recovered weights, one column per rung."""
+    return _by_rung(inputs, "spectrum", _SPECTRUM)
 
 
 def type_table(inputs: ReportInputs) -> Table | None:
