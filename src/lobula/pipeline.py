@@ -270,12 +270,12 @@ def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> N
         estimates = Estimates.load(directory / "estimates" / f"{name}.zarr")
         known = estimates.edges["identifiable"].to_numpy() if identifiable is None else identifiable
         scores[name] = score_estimates(estimates, truth, known, config) if truth else {}
-        prediction, drawn, horizon = score_prediction(estimates, recording, rollouts, config.training.target, exponent)
+        prediction, drawn, course = score_prediction(estimates, recording, rollouts, config.training.target, exponent)
         scores[name] |= {"spectrum": spectrum_scores(estimates, spectrum)} if truth else {}
         scores[name] |= {"prediction": prediction, **prior_note(config.prior)}
         traces |= drawn
         tables = {"by-type": type_table(estimates, truth), "by-weight": size_table(estimates, truth)} if truth else {}
-        write_tables(directory / "scores", name, {**tables, "by-horizon": horizon})
+        write_tables(directory / "scores", name, {**tables, **course})
     atomic_write_json(directory / "scores.json", scores)
     atomic_write_bytes(directory / "traces.npz", _npz(traces))
 

@@ -1,4 +1,4 @@
-"""Scores of the fly's circuit: rollouts without noise, spectra."""
+"""Scores of the fly's circuit: rollouts without noise, spectra, every neuron."""
 
 import json
 from dataclasses import replace
@@ -122,3 +122,14 @@ def test_a_run_of_the_fly_says_how_rich_its_activity_is(run: Path) -> None:
     facts = scores["circuit"]
     assert 1 <= facts["effective_rank_90"] <= facts["effective_rank_99"] <= facts["n_components"] == 65
     assert facts["spectral_radius_W"] == scores["ridge"]["spectrum"]["true_spectral_radius"] > 0
+
+
+def test_every_neuron_has_its_scores(run: Path) -> None:
+    prediction = json.loads((run / "scores.json").read_text())["ridge"]["prediction"]
+    table = pd.read_csv(run / "scores" / "ridge-by-neuron.csv")
+    assert list(table["id"]) == list(range(65))
+    for name in ("one_step", "rollout", "rollout_noise_free"):
+        assert table[f"{name}_pearson"].median() == pytest.approx(prediction[f"{name}_pearson"], rel=1e-4)
+        explained = table[f"{name}_fraction_explained"].median()
+        assert explained == pytest.approx(prediction[f"{name}_fraction_explained"], rel=1e-4)
+        assert np.sqrt((table[f"{name}_rmse"] ** 2).mean()) == pytest.approx(prediction[f"{name}_rmse"], rel=1e-4)

@@ -50,3 +50,11 @@ def test_prediction_of_the_mean_explains_nothing() -> None:
     scores = summary(true, np.broadcast_to(true.mean(0), true.shape), "one_step")
     assert scores["one_step_fraction_explained"] == pytest.approx(0.0)
     assert summary(true, true, "x")["x_pearson"] == pytest.approx(1.0)
+
+
+def test_relative_error_is_that_of_the_vector() -> None:
+    true = np.array([3.0, 0.0, 4.0, 1.0])
+    assert compare(true, true)["relative_error"] == 0.0
+    assert compare(true, np.array([3.0, 1.0, 4.0, np.nan]))["relative_error"] == pytest.approx(0.2)
+    assert compare(true, 0.5 * true)["relative_error"] == pytest.approx(0.5)
+    assert np.isnan(compare(np.zeros(3), np.ones(3))["relative_error"])

@@ -49,6 +49,7 @@ QUANTITIES = (
     Quantity("W.fit_r2", "W fit R²", "higher"),
     Quantity("W.r2", "W R²", "higher", 0.01),
     Quantity("W.slope", "W slope", "one", 0.01),
+    Quantity("W.relative_error", "W relative error", "lower"),
     Quantity("W.sign_accuracy", "W sign accuracy", "higher"),
     Quantity("W.identifiable.fit_r2", "W fit R², identifiable", "higher"),
     Quantity("W.identifiable.share", "W identifiable, share", "higher"),

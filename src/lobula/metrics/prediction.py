@@ -1,5 +1,7 @@
 """How well recovered dynamics predict activity that was not fitted."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -21,11 +23,24 @@ def explained(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def summary(true: np.ndarray, predicted: np.ndarray, prefix: str) -> dict[str, float]:
     """RMSE, median Pearson and median explained variance over neurons that move; (T, N) arrays."""
+    return in_one(per_neuron(true, predicted, prefix))
+
+
+def per_neuron(true: np.ndarray, predicted: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
+    """RMSE, Pearson and explained variance of every neuron, each (N,), from (T, N) arrays; NaN as said above."""
     true, predicted = np.asarray(true, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     return {
-        f"{prefix}_rmse": float(np.sqrt(np.mean((true - predicted) ** 2))),
-        f"{prefix}_pearson": _median(pearson(true, predicted)),
-        f"{prefix}_fraction_explained": _median(explained(true, predicted)),
+        f"{prefix}_rmse": np.sqrt(np.mean((true - predicted) ** 2, axis=0)),
+        f"{prefix}_pearson": pearson(true, predicted),
+        f"{prefix}_fraction_explained": explained(true, predicted),
+    }
+
+
+def in_one(neurons: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """One number of each column of `per_neuron`: the RMSE of all values, the median of the others."""
+    return {
+        name: float(np.sqrt(np.mean(np.square(values)))) if name.endswith("_rmse") else _median(values)
+        for name, values in neurons.items()
     }
 
 

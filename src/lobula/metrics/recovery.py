@@ -11,6 +11,7 @@ def compare(true: np.ndarray, learned: np.ndarray, outlier_threshold: float = 5.
     ``r2`` is measured against y = x; ``fit_r2`` against the best line learned ~ true (blind to scale and sign, as
     published tables report), so it always comes with ``slope``. Non-finite values and outliers (absolute error above
     the threshold) are counted; outliers are kept in r2, rmse and slope, and left out of ``fit_r2_no_outliers`` only.
+    ``relative_error`` is |learned - true| / |true| (Euclidean norms); NaN where all true values are 0.
     """
     true, learned = np.asarray(true, dtype=np.float64), np.asarray(learned, dtype=np.float64)
     finite = np.isfinite(learned)
@@ -18,11 +19,13 @@ def compare(true: np.ndarray, learned: np.ndarray, outlier_threshold: float = 5.
     outlier = np.abs(x - t) > outlier_threshold
     slope, fit_r2 = line_fit(t, x)
     spread = float(((t - t.mean()) ** 2).sum()) if len(t) else 0.0
+    size = float(np.linalg.norm(t))
     return {
         "fit_r2": fit_r2,
         "r2": 1.0 - float(((x - t) ** 2).sum()) / spread if spread > 0 else float("nan"),
         "slope": slope,
         "rmse": float(np.sqrt(np.mean((x - t) ** 2))) if len(t) else float("nan"),
+        "relative_error": float(np.linalg.norm(x - t)) / size if size > 0 else float("nan"),
         "fit_r2_no_outliers": line_fit(t[~outlier], x[~outlier])[1],
         "n": int(true.size),
         "n_nonfinite": int((~finite).sum()),

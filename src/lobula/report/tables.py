@@ -22,6 +22,7 @@ _MEASURES = {
     "fit_r2_no_outliers": ("fit R², no outliers", "fit R² without the outliers"),
     "sign_accuracy": ("sign accuracy", "share of weights with the right sign"),
     "rmse": ("RMSE", "root-mean-square error, in the quantity's unit"),
+    "relative_error": ("relative error", "length of the error vector over that of the true values"),
     "share": ("share of edges", "share of edges that the recording determines"),
     "n": ("compared", "values compared"),
     "n_nonfinite": ("not finite", "recovered values that are NaN or infinite: left out and counted"),

@@ -1,4 +1,4 @@
-"""Scores in detail, as tables beside scores.json: per cell type, per size of weight, per step of a rollout."""
+"""Scores in detail, as tables beside scores.json: by cell type, by size of weight, by neuron, by step of a rollout."""
 
 from pathlib import Path
 

@@ -10,7 +10,8 @@ import pandas as pd
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
-from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, summary, valid_time
+from lobula.metrics import cluster_scores, compare, compare_weights, dale_scores, horizon_scores, valid_time
+from lobula.metrics.prediction import in_one, per_neuron
 from lobula.recovery.run import rest_with_gauge
 from lobula.recovery.states import states_along
 from lobula.recovery.tables import IDENTIFIABLE_RESOLUTION
@@ -123,9 +124,9 @@ def choose_rollouts(recording: Recording, config: ExperimentConfig) -> Rollouts:
 
 def score_prediction(
     estimates: Estimates, recording: Recording, rollouts: Rollouts, target: str, exponent: float | None = None
-) -> tuple[dict[str, Any], dict[str, np.ndarray], pd.DataFrame]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, pd.DataFrame]]:
     """One-step and rollout prediction on held-out frames; the traces to draw, (S, M), and the error per step (S,); the
-    agreement step by step.
+    agreement as tables, "by-horizon" step by step and "by-neuron" with the id and the scores of every neuron.
 
     A rollout has no noise, so where the noise-free course of the true circuit is known it is held against that, too.
     With the largest Lyapunov exponent [1/s] of the circuit, if it is chaotic, the horizon is also in Lyapunov times.
@@ -141,19 +142,23 @@ def score_prediction(
         now = None if states is None else states[start:stop]
         parts.append(estimates.drift(split.voltage(start, stop), external, now).astype(np.float32))
     y = np.concatenate([split.target(target, s, min(s + 250, last)) for s in range(0, last, 250)])
-    scores = summary(y, np.concatenate(parts), "one_step")
+    neurons = per_neuron(y, np.concatenate(parts), "one_step")
     began = None if states is None else states[rollouts.starts]
     predicted = estimates.predict(rollouts.true[:, 0], rollouts.stimulus, rollouts.true.shape[1] - 1, began)
     true = rollouts.true[:, 1:]
     n = true.shape[-1]
-    scores |= summary(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")
+    neurons |= per_neuron(true.reshape(-1, n), predicted.reshape(-1, n), "rollout")
     if rollouts.noise_free is not None:
-        scores |= summary(rollouts.noise_free.reshape(-1, n), predicted.reshape(-1, n), "rollout_noise_free")
+        neurons |= per_neuron(rollouts.noise_free.reshape(-1, n), predicted.reshape(-1, n), "rollout_noise_free")
+    scores: dict[str, Any] = in_one(neurons)
     scores |= {"rollout_steps": int(true.shape[1]), "n_rollouts": int(true.shape[0]), "n_frames_one_step": int(last)}
     scores["horizon_s"], scores["horizon_censored"] = valid_time(true, predicted, recording.dt)
     if exponent is not None and exponent > 0:
         scores["horizon_lyapunov"] = scores["horizon_s"] * exponent
     name = estimates.method
     error = np.sqrt(np.mean((true.astype(np.float64) - predicted) ** 2, axis=(0, 2)))
-    horizon = horizon_scores(rollouts.true[:, 0], true, predicted, recording.dt)
-    return scores, {name: predicted[0][:, rollouts.neurons], f"rollout_error_{name}": error}, horizon
+    tables = {
+        "by-horizon": horizon_scores(rollouts.true[:, 0], true, predicted, recording.dt),
+        "by-neuron": pd.DataFrame({"id": wiring.neuron_ids, **neurons}),
+    }
+    return scores, {name: predicted[0][:, rollouts.neurons], f"rollout_error_{name}": error}, tables
