@@ -41,7 +41,7 @@ def confusion_matrix(
         axes.set(yticks=np.arange(len(names))[::rows], yticklabels=list(names)[::rows])
         axes.set(xticks=np.arange(len(labels))[::columns], xticklabels=[str(label) for label in labels[::columns]])
         size = style.tiny if max(share.shape) > 24 else style.small
-        axes.tick_params(length=0, pad=1.5, labelsize=size)
+        axes.tick_params(length=0, pad=style.gap, labelsize=size)
         axes.tick_params(axis="x", rotation=90)
         colour_bar(image, axes, "share of the type's neurons", style, pad=0.02)
     row, column = np.nonzero(counts)

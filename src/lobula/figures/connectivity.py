@@ -73,7 +73,7 @@ def _name_blocks(axes: Axes, ordered: np.ndarray, names: Sequence[str], style: F
     """Some type names along both axes, at the middle of their blocks and not too close to each other."""
     places, labels = block_ticks(ordered, names, most=_MOST_NAMES)
     axes.set(xticks=places, yticks=places, xticklabels=labels, yticklabels=labels)
-    axes.tick_params(length=0, pad=1.5, labelsize=style.tiny)
+    axes.tick_params(length=0, pad=style.gap, labelsize=style.tiny)
     axes.tick_params(axis="x", rotation=90)
     for spine in axes.spines.values():
         spine.set(visible=True, color=style.rule, lw=style.hair)

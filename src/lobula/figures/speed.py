@@ -25,12 +25,14 @@ def cost_curves(
     """
     size = np.asarray(edges, dtype=float)
     with style.applied():
-        figure, axes = style.panels(style.half, 3.2)
+        figure, axes = style.panels(style.half, 0.62 * style.half)
         panel = axes[0, 0]
         for index, (name, values) in enumerate(seconds.items()):
             hue, marker = style.category(index)
             times = np.asarray(values, dtype=float)
-            panel.plot(size, times, color=hue, marker=marker, ms=4, label=f"{name}: edges^{exponents[name]:.2f}")
+            panel.plot(
+                size, times, color=hue, marker=marker, ms=style.dot, label=f"{name}: edges^{exponents[name]:.2f}"
+            )
             panel.plot(size, times[0] * size / size[0], color=hue, lw=style.thin, ls=":")
         panel.set(xscale="log", yscale="log", xlabel="edges", ylabel="seconds", title="Cost against size")
         panel.legend(loc="upper left")

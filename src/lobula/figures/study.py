@@ -25,7 +25,7 @@ def study_curve(
     """
     place, lines = np.arange(len(rows)), []
     with style.applied():
-        figure, axes = style.panels(style.half, 3.2)
+        figure, axes = style.panels(style.half, 0.62 * style.half)
         panel = axes[0, 0]
         for index, (name, values) in enumerate(scores.items()):
             hue, marker = style.category(index)
@@ -33,7 +33,7 @@ def study_curve(
             missing = [np.maximum(1.0 - np.asarray(values[k], dtype=float), 1e-16) for k in known]
             middle = np.array([np.median(m) for m in missing])
             least, most = (np.array([f(m) for m in missing]) for f in (np.min, np.max))
-            panel.plot(known, middle, color=hue, marker=marker, ms=4, label=name)
+            panel.plot(known, middle, color=hue, marker=marker, ms=style.dot, label=name)
             panel.fill_between(known, least, most, color=hue, alpha=0.2, lw=0)
             lines += [
                 {"row": rows[k], "estimator": name, "seeds": len(values[k]), "median": 1 - m, "worst": 1 - w}
@@ -64,14 +64,14 @@ def study_panels(
     """
     lines = []
     with style.applied():
-        figure, axes = style.panels(2 * style.half, 2.8, 1, len(scores))
+        figure, axes = style.panels(2 * style.half, 0.54 * style.half, 1, len(scores))
         for panel, (name, series) in zip(axes[0], scores.items(), strict=True):
             for index, (label, values) in enumerate(series.items()):
                 hue, marker = style.category(index)
                 known = [k for k in range(len(settings)) if len(values[k])]
                 at = np.array([settings[k] for k in known])
                 middle, least, most = (np.array([f(values[k]) for k in known]) for f in (np.median, np.min, np.max))
-                panel.plot(at, middle, color=hue, marker=marker, ms=4, label=label)
+                panel.plot(at, middle, color=hue, marker=marker, ms=style.dot, label=label)
                 panel.fill_between(at, least, most, color=hue, alpha=0.2, lw=0)
                 lines += [
                     {"score": name, "series": label, xlabel: x, "median": m, "least": low, "most": high}

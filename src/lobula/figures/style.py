@@ -26,8 +26,8 @@ _METADATA = MappingProxyType({"svg": {"Date": None}, "pdf": {"CreationDate": Non
 class FigureStyle:
     """Colours, fonts and sizes of all figures. `LIGHT` and `DARK` are the two there are.
 
-    The rungs and the eight hues are those of Okabe and Ito (lightened for dark paper): they stay apart for
-    colour-blind eyes. Sizes are in points, widths in inches.
+    The rungs and the first six hues are those of Okabe and Ito (shifted for dark paper); a test simulates three kinds
+    of colour blindness and sees to it that all eight stay apart. Sizes are in points, widths in inches.
 
     Attributes:
         name: "light" or "dark".
@@ -60,6 +60,7 @@ class FigureStyle:
     hair: float = 0.28
     broad: float = 4.4
     tick: float = 3.1
+    gap: float = 1.5
     marker_area: float = 9.0
     dot: float = 4.5
     narrow: float = 3.5
@@ -233,7 +234,7 @@ LIGHT = FigureStyle(
     rule="#b9c2cd",
     shade="#eef1f5",
     rungs=MappingProxyType({"ridge": "#0072b2", "spline": "#d55e00", "gnn": "#009e73"}),
-    hues=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a6a00", "#555f6b"),
+    hues=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b2a9d", "#555f6b"),
     excitatory="#c8461b",
     inhibitory="#1f5fa8",
     unknown="#d55e00",
@@ -246,10 +247,10 @@ DARK = FigureStyle(
     muted="#9aa7b6",
     rule="#465362",
     shade="#232c37",
-    rungs=MappingProxyType({"ridge": "#5cb8f0", "spline": "#ff9350", "gnn": "#2fcf9f"}),
-    hues=("#5cb8f0", "#ff9350", "#2fcf9f", "#e59ac5", "#f2b931", "#a5d8f7", "#d8cf5a", "#a9b4c0"),
+    rungs=MappingProxyType({"ridge": "#58a6ff", "spline": "#f5853f", "gnn": "#3fe08a"}),
+    hues=("#58a6ff", "#f5853f", "#3fe08a", "#d48ac8", "#f7cf2e", "#c4ecff", "#8355c8", "#a3a89a"),
     excitatory="#ff8a5c",
     inhibitory="#6cb2f5",
-    unknown="#ff9350",
+    unknown="#f5853f",
     known="#4fa9e6",
 )

@@ -112,7 +112,7 @@ def _name_types(axes: Axes, names: Sequence[str], style: FigureStyle) -> None:
     places = np.arange(len(names))
     axes.set(xlabel="from", ylabel="to", xticks=places, yticks=places, xticklabels=names, yticklabels=names)
     size = style.tiny if len(names) > 24 else style.small
-    axes.tick_params(length=0, pad=1.5, labelsize=size)
+    axes.tick_params(length=0, pad=style.gap, labelsize=size)
     axes.tick_params(axis="x", rotation=90)
     axes.xaxis.set_label_coords(0.5, -0.1)
     axes.yaxis.set_label_coords(-0.1, 0.5)
