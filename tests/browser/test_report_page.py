@@ -19,12 +19,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWa
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (
     "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr",
 )  # fmt: skip
+FAMILIES = (
+    "weights_ridge",
+    "weights_gnn",
+    "update_curves",
+    "raw_and_corrected",
+    "slopes",
+    "embedding_gnn",
+    "training_summary",
+)
 PROBE = """<script>addEventListener("load", () => {
   const root = document.documentElement, images = [...document.images];
   const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".frame, .scroll, nav, pre")
     && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + "." + e.className);
+  for (const image of images.filter(i => !(i.naturalWidth > 0))) console.error("not loaded: " + image.alt);
   root.dataset.result = [innerWidth, root.scrollWidth, images.length, images.filter(i => i.naturalWidth > 0).length,
     getComputedStyle(document.body).backgroundColor, wide.join(" ")].join("|");
 });</script>"""
@@ -41,35 +51,65 @@ def browser() -> str:
 
 @pytest.fixture(scope="module")
 def page(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with a probe in it."""
-    run = make_run(tmp_path_factory.mktemp("browser") / "run", extent=1, rungs=("spline",))
+    """A report of all three estimators, with network, training and read-out, and a probe in it."""
+    run = make_run(tmp_path_factory.mktemp("browser") / "run", extent=1)
     page = make_report(run)
     page.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
     return page
 
 
-def look(browser: str, page: Path, tmp_path: Path, *options: str) -> str:
-    """What the browser has on its screen, as HTML."""
+def look(browser: str, page: Path, tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What the browser has on its screen, as HTML on stdout, and what it logs on stderr."""
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [browser, *QUIET, *sandbox, f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def complaints(seen: subprocess.CompletedProcess[str]) -> list[str]:
+    """Lines that the page has written to the console: errors, warnings, images that did not load."""
+    return [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.parametrize("width", [1280, 520])
 def test_everything_loads_and_nothing_overflows(browser: str, page: Path, tmp_path: Path, width: int) -> None:
-    dom = look(browser, page, tmp_path, f"--window-size={width},1000", "--dump-dom")
-    result = re.search(r'data-result="([^"]*)"', dom)
+    seen = look(browser, page, tmp_path, f"--window-size={width},1000", "--dump-dom")
+    assert complaints(seen) == []
+    result = re.search(r'data-result="([^"]*)"', seen.stdout)
     assert result is not None
     inner, scrolled, n_images, n_loaded, background, wide = result[1].split("|")
     assert int(inner) == width
     assert int(scrolled) <= width, wide
     assert wide == ""
-    assert int(n_images) == int(n_loaded) == 22
+    assert int(n_images) == int(n_loaded) == len(figures(page)) + 1  # and the opening
     assert background == "rgb(255, 255, 255)"
 
 
+def test_every_family_of_figures_is_on_the_page(page: Path) -> None:
+    assert set(FAMILIES) <= figures(page)
+
+
+def figures(page: Path) -> set[str]:
+    """Names of the figures of a report, which leave a CSV each."""
+    return {file.stem for file in (page.parent / "figures").glob("*.csv")}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "<script>console.error('broken')</script>",
+        "<script>missing()</script>",
+        "<img alt=gone src='figures/none.png'>",
+        "<img alt=torn src='data:image/svg+xml,%3Csvg'>",
+    ],
+)
+def test_a_faulty_page_is_seen(browser: str, tmp_path: Path, fault: str) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(f"<body>{fault}{PROBE}</body>")
+    assert len(complaints(look(browser, page, tmp_path, "--dump-dom"))) > 0
+
+
 def test_dark_readers_get_dark_figures(browser: str, page: Path, tmp_path: Path) -> None:
-    dark = look(browser, page, tmp_path, "--blink-settings=preferredColorScheme=0", "--dump-dom")
+    dark = look(browser, page, tmp_path, "--blink-settings=preferredColorScheme=0", "--dump-dom").stdout
     assert "rgb(22, 28, 36)" in dark
 
 
