@@ -1,6 +1,7 @@
 """What several figures draw alike: limits, the corner with the numbers, the identity line, labels that stay apart."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def corner(axes: Axes, lines: Sequence[str], style: FigureStyle, *, lower: bool 
     """Lines of text in the upper left or the lower right corner."""
     x, y, across, up = (0.97, 0.04, "right", "bottom") if lower else (0.04, 0.97, "left", "top")
     text = axes.text(x, y, "\n".join(lines), transform=axes.transAxes, ha=across, va=up, linespacing=1.45, zorder=5)
-    text.set(fontsize=style.small, color=style.muted if lower else style.ink)
+    text.set(fontsize=style.small, color=style.muted if lower else style.ink, bbox=_halo(style))
 
 
 def score_lines(scores: Scores) -> list[str]:
@@ -96,6 +97,11 @@ def colour_bar(
     style.tidy(bar.ax)
 
 
+def _halo(style: FigureStyle) -> dict[str, Any]:
+    """The box behind a text that stands on data."""
+    return {"boxstyle": "round,pad=0.12", "facecolor": style.paper, "edgecolor": "none", "alpha": 0.72}
+
+
 def spread_labels(axes: Axes, x: np.ndarray, y: np.ndarray, labels: Sequence[str], style: FigureStyle) -> list[bool]:
     """Write labels at points, first come first served; a label that would cover another one is left out.
 
@@ -120,7 +126,7 @@ def spread_labels(axes: Axes, x: np.ndarray, y: np.ndarray, labels: Sequence[str
         written.append(free)
         if free:
             taken.append(box)
-    halo = {"boxstyle": "round,pad=0.12", "facecolor": style.paper, "edgecolor": "none", "alpha": 0.72}
+    halo = _halo(style)
     for label, keep, px, py in zip(labels, written, x, y, strict=True):
         if keep:
             text = axes.annotate(
