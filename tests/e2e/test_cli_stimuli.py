@@ -27,7 +27,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(kind: str, path: Path, out: Path) -> list[object]:
-    settings = [f"stimulus.kind={kind}", "connectome.extent=1", "stimulus.m_sequence_order=6", *FRAMES]
+    settings = [f"stimulus.kind={kind}", "connectome.extent=1", *FRAMES]
+    settings += ["stimulus.m_sequence_order=6"] if kind in ("flicker", "m_sequence") else []
     settings += [f"stimulus.path={path}"] if kind in (*FROM_FILES, "mixed") else []
     settings += ["stimulus.mixed_kinds=[video, flash, photos]"] if kind == "mixed" else []
     return ["simulate", "fly-small", "--out", out, *(word for s in settings for word in ("--set", s))]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lobula.config import ExperimentConfig, load_config, save_config, section_names
+from lobula.config.stimulus import OWN_FIELDS, StimulusConfig
 from lobula.config.yaml_format import dump_yaml, parse_yaml
 from lobula.errors import ConfigError
 
@@ -86,3 +87,35 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     parsed = parse_yaml(text, "test")
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"stimulus.bar_width": 3.0},
+            r"bar_width: got 3\.0, but stimulus\.kind is dead_leaves, .*=moving_bar, or",
+        ),
+        ({"stimulus.kind": "video", "stimulus.pan_speed": 1.0}, r"pan_speed: .* stimulus\.kind=dead_leaves or photos,"),
+        ({"stimulus.kind": "flash", "stimulus.path": "films"}, "path: got 'films', but stimulus.kind is flash"),
+        ({"stimulus.mixed_kinds": ["flash", "grey"]}, r"mixed_kinds: .* set stimulus\.kind=mixed"),
+        ({"stimulus.kind": "mixed", "stimulus.noise_hold": 2}, "noise_hold: got 2, but stimulus.kind is mixed"),
+    ],
+)
+def test_a_field_of_another_kind_of_movie_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ExperimentConfig().with_values(values)
+
+
+def test_fields_of_all_kinds_and_those_of_a_mixture_are_taken() -> None:
+    common = {"stimulus.grey": 0.4, "stimulus.contrast": 0.5, "stimulus.clip_frames": 30}
+    for kind in ("dead_leaves", "blank", "m_sequence"):
+        ExperimentConfig().with_values({**common, "stimulus.kind": kind})
+    mixture = {"stimulus.kind": "mixed", "stimulus.mixed_kinds": ["flash", "moving_edge", "photos"]}
+    own = {"stimulus.flash_period": 0.5, "stimulus.edge_speed": 5.0, "stimulus.path": "pictures"}
+    ExperimentConfig().with_values({**mixture, **own})
+
+
+def test_every_field_of_a_movie_has_a_kind_that_uses_it() -> None:
+    fields, common = set(StimulusConfig.model_fields), {"kind", "grey", "contrast", "clip_frames"}
+    assert {name for names in OWN_FIELDS.values() for name in names} == fields - common

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lobula.config.base import Section
+from lobula.config.stimulus import OWN_FIELDS
 from lobula.errors import ConfigError
 
 SIGNAL_SECTIONS = ("signal", "drive")
@@ -60,6 +61,21 @@ def refuse_others(config: Any) -> None:
             hint = _remedy(path, source)
             raise ConfigError(
                 f"{path}: got {value!r}, but connectome.source is {source}, which has no use for it{hint}"
+            )
+    _refuse_other_kinds(config)
+
+
+def _refuse_other_kinds(config: Any) -> None:
+    """Check that no field of another family of movies is set."""
+    stimulus = config.stimulus
+    for name in stimulus.idle_fields():
+        value = getattr(stimulus, name)
+        if value != type(stimulus).model_fields[name].default:
+            kinds = " or ".join(kind for kind, names in OWN_FIELDS.items() if name in names)
+            shown = repr(str(value)) if name == "path" else repr(value)
+            raise ConfigError(
+                f"stimulus.{name}: got {shown}, but stimulus.kind is {stimulus.kind}, which has no use for it; "
+                f"set stimulus.kind={kinds}, or leave it out"
             )
 
 

@@ -23,6 +23,22 @@ SingleKind = Literal[
 ]
 StimulusKind = Literal[SingleKind, "mixed"]
 FROM_FILES = ("photos", "video")
+_GAZE = ("pan_speed", "pan_time", "rotation_speed", "zoom_speed")
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "dead_leaves": ("leaf_radius_min", "leaf_radius_max", "leaf_radius_exponent", *_GAZE),
+    "photos": ("path", *_GAZE),
+    "video": ("path", "video_rate", "split_by"),
+    "flash": ("flash_period",),
+    "moving_edge": ("edge_speed",),
+    "moving_bar": ("edge_speed", "bar_width"),
+    "grating": ("spatial_frequency", "temporal_frequency"),
+    "flicker": ("m_sequence_order", "noise_hold"),
+    "white_noise": ("noise_hold",),
+    "m_sequence": ("m_sequence_order", "tile_width", "noise_hold"),
+    "blue_noise": ("tile_width", "noise_hold"),
+    "mixed": ("mixed_kinds",),
+}
+"""Fields that a kind uses beside those of all kinds; `mixed` uses those of its kinds, too."""
 MADE_UP = ("dead_leaves", "flash", "moving_edge", "moving_bar", "grating", "flicker", "white_noise", "m_sequence")
 
 
@@ -36,7 +52,7 @@ MixedKinds = Annotated[tuple[SingleKind, ...], Field(strict=False), AfterValidat
 
 
 class StimulusConfig(Section):
-    """What the eye sees. Fields that the chosen kind does not use are ignored."""
+    """What the eye sees. A field that is set and that the chosen kind does not use is an error."""
 
     kind: StimulusKind = param(
         "dead_leaves", "family of movies", role="block_only", search=(*MADE_UP, "blue_noise", "mixed")
@@ -76,3 +92,10 @@ class StimulusConfig(Section):
     noise_hold: int = param(1, "frames that a value of noise, flicker or m-sequence is held", unit="frames", ge=1)
     tile_width: int = param(1, "width of a tile of m-sequence or blue noise", unit="columns", ge=1)
     m_sequence_order: int = param(12, "order n of the m-sequence, which repeats after 2^n - 1 values", ge=2, le=14)
+
+    def idle_fields(self) -> list[str]:
+        """Fields of other kinds than the chosen ones, in the order of the section."""
+        kinds = (self.kind, *self.mixed_kinds) if self.kind == "mixed" else (self.kind,)
+        used = {name for kind in kinds for name in OWN_FIELDS.get(kind, ())}
+        own = {name for names in OWN_FIELDS.values() for name in names}
+        return [name for name in type(self).model_fields if name in own - used]
