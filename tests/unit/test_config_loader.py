@@ -161,6 +161,46 @@ def test_names_of_models_that_were_variants_of_the_circuit(
         load_config(file)
 
 
+def test_legacy_switches_are_regimes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "old.yaml"
+    for recurrent, ode, regime in ((True, False, "recurrent"), (False, True, "neural_ode"), (False, False, "one_step")):
+        file.write_text(f"training: {{recurrent_training: {recurrent}, neural_ODE_training: {ode}, time_step: 4}}\n")
+        assert load_config(file).training.regime == regime
+    with caplog.at_level(logging.INFO, logger="lobula"):
+        settings = ["training.recurrent_training=true", "training.neural_ODE_training=false"]
+        assert load_config("fly-small", settings).training.regime == "recurrent"
+    assert "training.recurrent_training is a legacy name and is read as training.regime" in caplog.text
+    assert "training.neural_ODE_training=false is a legacy switch" in caplog.text
+
+
+def test_legacy_starts_of_weights_and_clamps(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("training: {w_init_mode: randn_scaled, ode_state_clamp: 10.0}\n")
+    config = load_config(file)
+    assert (config.model.w_init, config.training.state_clamp) == ("randn_scaled", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "graph_model: {input_size: 3}",
+            r"graph_model\.input_size: a legacy name; it is derived from",
+        ),
+        ("graph_model: {input_size_update: 5}", r"input_size_update: .* derived from model\.embedding_dim; remove it"),
+        ("training: {recurrent_training_start_epoch: 1}", r"training\.recurrent_start today, a share of the steps"),
+        ("training: {recurrent_training: true, neural_ODE_training: true}", r"the same field as training\.regime"),
+        ("training: {recurrent_training: true, regime: one_step}", r"the same field as training\.regime"),
+        ("training: {neural_ODE_training: 1}", r"got 1, expected true or false; or set training\.regime=neural_ode"),
+    ],
+)
+def test_legacy_names_without_a_counterpart_say_what_to_do(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(text + "\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+
+
 def test_legacy_and_current_name_together_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "both.yaml"
     file.write_text("training: {learning_rate_W_start: 6e-4, lr_W: 1e-3}\n")

@@ -32,6 +32,7 @@ _TRAINING = {
     "data_augmentation_loop": "augmentation",
     "alternate_training": "two_stage",
     "noise_recurrent_level": "recurrent_noise",
+    "ode_state_clamp": "state_clamp",
 }
 NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()} | {
     "training.noise_model_level": "simulation.process_noise",
@@ -43,9 +44,19 @@ NAMES = {f"training.{old}": f"training.{new}" for old, new in _TRAINING.items()}
     "simulation.Dale_law": "signal.dale_law",
     "simulation.Dale_law_factor": "signal.dale_factor",
     "simulation.n_neurons": "signal.n_neurons",
+    "training.w_init_mode": "model.w_init",
+    "model.w_init_mode": "model.w_init",
     "model.lin_edge_positive": "model.g_phi_positive",
     "model.signal_model_name": "model.name",
 }
+REGIMES = {"training.recurrent_training": "recurrent", "training.neural_ODE_training": "neural_ode"}
+"""Switches that are values of `training.regime` today."""
+GONE = {
+    "model.input_size": "is derived from model.embedding_dim",
+    "model.input_size_update": "is derived from model.embedding_dim",
+    "training.recurrent_training_start_epoch": "is training.recurrent_start today, a share of the steps",
+}
+"""Names without a counterpart of the same meaning, and what is there instead."""
 VARIANTS = {"flyvis_A_tanh": "tanh", "flyvis_A_multiple_ReLU": "gain", "flyvis_A_NULL": "no_messages"}
 """Names of models that named another true circuit, fitted by flyvis_A: what `simulation.variant` says today."""
 
@@ -59,12 +70,19 @@ def translate(flat: dict[str, Any], known: set[str], source: str) -> dict[str, A
         source: file or option that the values come from, for messages.
 
     Raises:
-        ConfigError: if a field is given under both names, or today's name does not exist in this version.
+        ConfigError: if a field is given under both names, today's name does not exist in this version, or a name has no
+            counterpart.
     """
     result: dict[str, Any] = {}
     for path, value in flat.items():
         section, dot, key = path.partition(".")
         current = f"{SECTIONS.get(section, section)}{dot}{key}"
+        if current in GONE and current not in known:
+            raise ConfigError(f"{path}: a legacy name; it {GONE[current]}; remove it from {source}")
+        if current in REGIMES and current not in known:
+            current, value = _regime(path, value, REGIMES[current], source)
+            if value is None:
+                continue
         new = current if current in known else NAMES.get(current, current)
         if new != current and new not in known:
             raise ConfigError(
@@ -76,6 +94,15 @@ def translate(flat: dict[str, Any], known: set[str], source: str) -> dict[str, A
             logger.info("%s: %s is a legacy name and is read as %s", source, path, new)
         result[new] = value
     return _with_variant(result, source)
+
+
+def _regime(path: str, value: Any, regime: str, source: str) -> tuple[str, str | None]:
+    """Path and value of what a switch stands for; None where it is off, which the default of the regime says, too."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{path}: got {value!r}, expected true or false; or set training.regime={regime}")
+    if not value:
+        logger.info("%s: %s=false is a legacy switch, left aside; training.regime says which one it is", source, path)
+    return "training.regime", regime if value else None
 
 
 def _with_variant(values: dict[str, Any], source: str) -> dict[str, Any]:
