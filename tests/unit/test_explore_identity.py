@@ -189,3 +189,10 @@ def test_a_pair_sets_both_seeds_and_nothing_else() -> None:
 def same_json(one: object, other: object) -> bool:
     """Equal with types: 1 is not 1.0, and 0.0 is not -0.0."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def test_a_study_without_a_space_varies_ratios_of_stages_only_where_there_are_stages() -> None:
+    for base, there in (("fly-small", False), ("gs-two-stage", True)):
+        paths = {dimension.path for dimension in make_study(base=base).dimensions()}
+        assert "training.lr" in paths
+        assert ("training.alternate_lr_ratio" in paths) is ("training.alternate_joint_ratio" in paths) is there

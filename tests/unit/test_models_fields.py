@@ -51,7 +51,7 @@ VALUE = {
     "training.augmentation": 3,
     "training.warmup_fraction": 0.8,
     "training.restart_steps": 3,
-    "training.shape_penalties_from": 0.9,
+    "training.shape_penalties_from": 0.7,
     "training.alternate_joint_ratio": 0.8,
     "training.time_step": 3,
     "training.recurrent_start": 0.6,
@@ -76,7 +76,10 @@ VALUE = {
 }
 NOT_TRIED = {"model.name", "training.estimators", "training.device"}
 """The model itself; which rungs are fitted beside it; where the arithmetic runs."""
-REFUSED = {"training.warm_start": "spline", "training.cluster_every": 2, "model.rank": 2}
+REFUSED: dict[str, object] = {
+    **{"training.warm_start": "spline", "training.cluster_every": 2, "model.rank": 2},
+    **{path: 0.3 for path in all_but() if path.startswith("training.coeff_")},
+}
 """Errors where they do not act, instead of notices."""
 
 

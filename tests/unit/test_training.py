@@ -10,7 +10,7 @@ from tests.support.planted import DT, configured, planted_circuit
 from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
-from lobula.errors import ConfigError, DeadPenaltyError, DivergedError, StoreError
+from lobula.errors import ConfigError, DivergedError, StoreError
 from lobula.metrics import line_fit
 from lobula.models import message_function
 from lobula.recovery import recover_gnn
@@ -20,7 +20,7 @@ from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
 from lobula.training.objectives import scaled_mse, total_loss
-from lobula.training.penalties import Penalties, Visited
+from lobula.training.penalties import Visited
 from lobula.training.phases import plan
 from lobula.training.sampler import FramePool
 from lobula.training.schedules import warmup_cosine
@@ -70,12 +70,6 @@ def test_objective_returns_its_parts() -> None:
     assert float(loss) == pytest.approx((1 + 0.5 * 4) / 2)
     assert float(total_loss(loss, {"a": torch.tensor(0.25)})) == pytest.approx(1.75)
     assert set(parts) == {"prediction"}
-
-
-def test_a_penalty_that_never_acts_is_an_error() -> None:
-    penalties = Penalties(config(**{"training.coeff_W_L1": 1.0}).training, VISITED, 3000)
-    with pytest.raises(DeadPenaltyError, match="W_L1"):
-        penalties.watch({"W_L1": 0.0, "g_phi_norm": 1.0, "g_phi_diff": 0.0}, 600, 600)
 
 
 def test_schedule_warms_up_and_decays() -> None:

@@ -1,6 +1,7 @@
 """Every penalty in both forms against an independent computation, growth with the epochs, and dead ones."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from tests.support.planted import DT, planted_circuit
 
 from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
-from lobula.errors import DeadPenaltyError
+from lobula.data.wiring import Wiring
+from lobula.errors import ConfigError, DeadPenaltyError
 from lobula.models import CircuitGNN
-from lobula.training import new_model
+from lobula.training import new_model, train
 from lobula.training.penalties import PENALTIES, Penalties, Visited, as_mean, as_sum
 
 N = 30
@@ -104,6 +106,9 @@ def test_the_published_form(recording: Recording, name: str, positive: bool) -> 
     off = {"training.coeff_g_phi_diff": 0.0, "training.coeff_g_phi_norm": 0.0}
     config = ExperimentConfig().with_values({**values, **off, f"training.coeff_{name}": 0.7})
     model = new_model(recording, config)
+    if name == "g_phi_diff" and not positive:  # messages rise at the start: there is nothing to penalise
+        with torch.no_grad():
+            model.message_mlp.hidden[-1].weight.neg_()
     voltage = recording["train"].voltage(0, 400)
     mean, spread = voltage.mean(0), voltage.std(0)
     penalties = Penalties(config.training, Visited(torch.from_numpy(mean), torch.from_numpy(spread)), 400)
@@ -112,7 +117,7 @@ def test_the_published_form(recording: Recording, name: str, positive: bool) -> 
     wanted = expected(name, model, *(x.astype(np.float64) for x in (voltage[0], mean, spread)))
     assert set(found) == {name}
     assert float(found[name].detach()) == pytest.approx(0.7 * wanted, rel=2e-4, abs=1e-7)
-    assert wanted > 0 or name in ("g_phi_diff", "f_theta_diff", "f_theta_msg_diff")
+    assert wanted > 0
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -161,3 +166,40 @@ def test_penalties_on_the_shape_of_f_begin_late() -> None:
     training = settings(coeff_f_theta_linearity=1.0, n_steps=100, shape_penalties_from=0.25).training
     penalties = Penalties(training, VISITED, 100)
     assert [penalties.coefficient("f_theta_linearity", step) for step in (0, 24, 25, 99)] == [0, 0, 1, 1]
+
+
+def test_a_penalty_on_the_shape_of_f_that_begins_after_the_end_is_an_error() -> None:
+    training = settings(coeff_f_theta_centering=1.0, n_steps=10, shape_penalties_from=0.95).training
+    with pytest.raises(DeadPenaltyError, match=r"f_theta_centering: begins at step 9\.5, after the last of 10"):
+        Penalties(training, VISITED, 100)
+
+
+@pytest.fixture(scope="module")
+def ring() -> Recording:
+    """Every neuron has one output, so that Dale's law holds whatever the weights: the penalty W_sign is exactly 0."""
+    planted = planted_circuit(n_frames=500)
+    column = planted.wiring.stimulus_column
+    wiring = Wiring.from_edges(np.stack([np.arange(N), np.roll(np.arange(N), 1)]), N, column)
+    return Recording.from_arrays(planted.voltage, wiring, DT, planted.stimulus, planted.drift)
+
+
+def short(n_steps: int, **values: object) -> ExperimentConfig:
+    fixed = {"n_steps": n_steps, "rounds": 0, "gauss_newton_steps": 0, "validation_every": 10, "batch_size": 2}
+    return settings(**fixed, **values).with_values(SMALL)
+
+
+def test_a_penalty_that_never_acts_ends_the_training(ring: Recording, tmp_path: Path) -> None:
+    with pytest.raises(DeadPenaltyError, match="W_sign: stayed exactly 0 for 30 steps"):
+        train(ring, short(30, coeff_W_sign=1.0), tmp_path / "end")
+    assert not (tmp_path / "end" / "best.pt").exists()
+    with pytest.raises(DeadPenaltyError, match=r"W_sign: stayed exactly 0 for 50\d steps"):
+        train(ring, short(700, coeff_W_sign=1.0), tmp_path / "long")
+    train(ring, short(15, coeff_W_sign=1.0), tmp_path / "few")  # too few steps to tell
+
+
+def test_a_penalty_that_the_model_has_nothing_for_is_an_error(ring: Recording, tmp_path: Path) -> None:
+    control = short(5).with_values({"model.name": "flyvis_linear"})
+    train(ring, control, tmp_path)  # defaults of penalties on messages may stay
+    train(ring, control.with_values({"training.coeff_g_phi_norm": 0.0, "training.coeff_W_L2": 0.1}), tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"coeff_f_theta_zero: got 0\.1, expected 0: model\.name=flyvis_linear"):
+        train(ring, control.with_values({"training.coeff_f_theta_zero": 0.1}), tmp_path)

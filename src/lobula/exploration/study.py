@@ -327,6 +327,8 @@ def _dimensions(study: Study) -> list[Dimension]:
         entries = [SpaceEntry(path=entry) if isinstance(entry, str) else entry for entry in study.space]
     else:
         tunable = [d.path for d in known.values() if d.role == "tunable" and d.path.startswith(("training.", "model."))]
+        if not base["training"]["two_stage"]:
+            tunable = [path for path in tunable if not path.startswith("training.alternate_")]  # refused without it
         entries = [SpaceEntry(path=path) for path in tunable]
     found = []
     for entry in entries:

@@ -2,7 +2,7 @@
 
 With `training.loss: scaled_mse` a penalty is a mean of numbers without unit, so that a coefficient means the same at
 every network size. With `training.loss: norm` it is the published sum or root of a sum of squares, in the units of the
-network (Allier et al. 2026, arXiv 2602.13325; formulas in docs/reference-protocol.md).
+network (Allier et al. 2026, arXiv 2602.13325; table in docs/training.md).
 """
 
 import math
@@ -19,6 +19,8 @@ from lobula.errors import DeadPenaltyError
 from lobula.models.graph_network import GraphNetwork
 
 DEAD_AFTER_STEPS = 500
+DEAD_AT_END_STEPS = 20
+"""Steps after which a penalty is dead where the joint training has no more than these."""
 LINE_POINTS = 11
 SIGN_WIDTH = 0.1
 MAY_BE_ZERO = ("g_phi_diff", "f_theta_diff", "f_theta_msg_diff")
@@ -194,7 +196,8 @@ class Penalties:
         kinds: "g_phi", "f_theta", "W": networks and weights that the model has; penalties on others do not apply.
 
     Raises:
-        DeadPenaltyError: if a coefficient grows with the epochs and the training has only one, number 0.
+        DeadPenaltyError: if a coefficient is 0 up to the last step: it grows with the epochs and the training has only
+            one, number 0, or it begins after the end.
     """
 
     def __init__(
@@ -214,16 +217,25 @@ class Penalties:
         self._late_from = config.shape_penalties_from * config.joint_steps(n_frames)
         self._coefficients: dict[str, Tensor] = {}
         self._largest = dict.fromkeys(self.active, 0.0)
-        self._steps = 0
-        self._check(config, (config.joint_steps(n_frames) - 1) // self._per_epoch)
+        self._steps = dict.fromkeys(self.active, 0)
+        self._watched = 0
+        self._joint_steps = config.joint_steps(n_frames)
+        self._check((self._joint_steps - 1) // self._per_epoch)
 
-    def _check(self, config: TrainingConfig, last_epoch: int) -> None:
+    def _check(self, last_epoch: int) -> None:
         dead = [name for name, rate in self._rates.items() if rate > 0 and last_epoch < 1]
         if dead:
             raise DeadPenaltyError(
                 f"penalty {', '.join(dead)}: its coefficient grows from 0 with the epochs, and the training ends in "
                 f"epoch 0 ({self._per_epoch:,} steps each), so it would never act; set "
                 f"training.coeff_{dead[0]}_rate=0, training.n_epochs=2 or more, or its coefficient to 0"
+            )
+        late = [name for name in LATE if name in self.active and self.coefficient(name, self._joint_steps - 1) == 0.0]
+        if late:
+            raise DeadPenaltyError(
+                f"penalty {', '.join(late)}: begins at step {self._late_from:g}, after the last of "
+                f"{self._joint_steps}, so it would never act; lower training.shape_penalties_from, or set its "
+                "coefficient to 0"
             )
 
     def at_step(self, step: int, device: torch.device) -> None:
@@ -254,18 +266,22 @@ class Penalties:
         return values
 
     def watch(self, parts: dict[str, float], steps: int, step: int) -> None:
-        """Notes the values of the last steps, up to ``step``.
+        """Notes the values of the last steps, up to ``step``; at the end of the joint training fewer steps suffice.
 
         Raises:
             DeadPenaltyError: if a penalty stayed exactly 0 while it was on; one on monotone curves may.
         """
-        self._steps += steps
-        on = [name for name in self.active if self.coefficient(name, step - 1) > 0 and name not in MAY_BE_ZERO]
+        steps, self._watched = min(steps, step - self._watched), step
+        enough = DEAD_AFTER_STEPS if step < self._joint_steps else DEAD_AT_END_STEPS
+        dead = []
         for name in self.active:
             self._largest[name] = max(self._largest[name], abs(parts.get(name, 0.0)))
-        dead = [name for name in on if self._largest[name] == 0.0]
-        if dead and self._steps >= DEAD_AFTER_STEPS:
+            if self.coefficient(name, step - 1) > 0 and name not in MAY_BE_ZERO:
+                self._steps[name] += steps
+                if self._largest[name] == 0.0 and self._steps[name] >= enough:
+                    dead.append(name)
+        if dead:
             raise DeadPenaltyError(
-                f"penalty {', '.join(dead)}: stayed exactly 0 for {self._steps} steps with a positive coefficient; "
-                "set its coefficient to 0 or check what it acts on"
+                f"penalty {', '.join(dead)}: stayed exactly 0 for {self._steps[dead[0]]} steps with a positive "
+                "coefficient; set its coefficient to 0 or check what it acts on"
             )
