@@ -9,10 +9,12 @@ import pytest
 import torch
 from tests.support.planted import DT, configured, planted_circuit
 
+from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, MissingDependencyError, ShapeError
 from lobula.training import new_model, train
+from lobula.training.checks import check
 from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.optimiser import clip_gradients, optimiser_for, set_learning_rates
 from lobula.training.phases import plan
@@ -107,16 +109,16 @@ def test_one_unrolled_frame_is_the_one_step_objective(recording: Recording) -> N
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_the_clamp_acts(recording: Recording) -> None:
-    free, clamped = (
-        config(**UNROLLED["recurrent"], **({"training.state_clamp": 0.01} if c else {})) for c in (False, True)
-    )
+@pytest.mark.parametrize("regime", ["recurrent", "neural_ode"])
+def test_the_clamp_acts(recording: Recording, regime: str) -> None:
+    unrolled = {"training.regime": regime, "training.time_step": 4}
+    free, clamped = (config(**unrolled, **({"training.state_clamp": 0.01} if c else {})) for c in (False, True))
     model = new_model(recording, free)
     pool = FramePool(recording["train"], recording.wiring, "observed", Streams(0), 5, window=Window(4))
     batch = pool.batch(0)
     pool.close()
     with torch.no_grad():
-        slopes = [compared(s.training, "recurrent", model, batch, DT)[0] for s in (free, clamped)]
+        slopes = [compared(s.training, regime, model, batch, DT)[0] for s in (free, clamped)]
     ends = [slope * 4 * DT + batch.voltage for slope in slopes]
     assert float(ends[0].abs().max()) > 0.05
     assert float(ends[1].abs().max()) <= 0.01 + 1e-4
@@ -163,26 +165,80 @@ def test_a_window_longer_than_the_recording_is_named(recording: Recording) -> No
         FramePool(short["train"], recording.wiring, "observed", Streams(0), 2, window=Window(256))
 
 
-@pytest.mark.parametrize("name", UNROLLED)
-def test_every_regime_resumes_exactly(recording: Recording, tmp_path: Path, name: str) -> None:
-    settings = config(**UNROLLED[name])
-    whole = train(recording, settings, tmp_path / "whole")
+class Stop(Exception):
+    pass
 
-    class Stop(Exception):
-        pass
 
-    def stop_at(step: int, total: int, numbers: dict[str, float]) -> None:
-        if step >= 24:
+def resumes_exactly(recording: Recording, settings: ExperimentConfig, folder: Path, stop: int) -> torch.nn.Module:
+    """Trains without a pause, and with one after ``stop`` steps; both end at the same bits. Returns the model."""
+    whole = train(recording, settings, folder / "whole")
+
+    def stop_there(step: int, total: int, numbers: dict[str, float]) -> None:
+        if step >= stop:
             raise Stop
 
     with pytest.raises(Stop):
-        train(recording, settings, tmp_path / "parts", progress=stop_at)
-    parts = train(recording, settings, tmp_path / "parts")
+        train(recording, settings, folder / "parts", progress=stop_there)
+    parts = train(recording, settings, folder / "parts")
     for (key, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=key)
-    assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "parts" / "metrics.csv").read_text()
+    assert (folder / "whole" / "metrics.csv").read_text() == (folder / "parts" / "metrics.csv").read_text()
+    return whole
+
+
+@pytest.mark.parametrize("name", UNROLLED)
+def test_every_regime_resumes_exactly(recording: Recording, tmp_path: Path, name: str) -> None:
+    settings = config(**UNROLLED[name])
+    whole = resumes_exactly(recording, settings, tmp_path, 24)
     usual = train(recording, config(), tmp_path / "usual")
     assert not torch.equal(usual.weight, whole.weight), "the regime acts"
+
+
+REGIMES = {
+    "dense + noise": UNROLLED["dense"] | {"training.recurrent_noise": 0.1},
+    "multi_start": UNROLLED["multi_start"],
+    "neural_ode": {"training.regime": "neural_ode", "training.time_step": 2, "training.ode_method": "midpoint"},
+    "adjoint": UNROLLED["euler"] | {"training.ode_adjoint": True},
+}
+WITH = {
+    "two_stage": {"training.two_stage": True},
+    "norm": {"training.loss": "norm"},
+    "clusters": {"training.cluster_every": 3, "training.n_clusters": 3, "training.cluster_method": "kmeans"},
+    "consecutive": {"training.consecutive_batch": True},
+}
+TINY = {"training.n_steps": 8, "training.checkpoint_every": 2, "training.validation_every": 5, "training.batch_size": 3,
+        "model.hidden_dim": 6, "model.hidden_dim_update": 6}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recording:
+    planted = planted_circuit(n=8, in_degree=3, n_frames=300)
+    return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("other", WITH)
+def test_regimes_go_with_other_settings_and_resume_exactly(
+    tiny: Recording, tmp_path: Path, regime: str, other: str
+) -> None:
+    settings = config(**TINY, **REGIMES[regime], **WITH[other])
+    together = resumes_exactly(tiny, settings, tmp_path, 5)
+    for alone in (REGIMES[regime], WITH[other]):
+        single = train(tiny, config(**TINY, **alone), tmp_path / "-".join(alone))
+        assert any(
+            not torch.equal(a, b)
+            for a, b in zip(together.state_dict().values(), single.state_dict().values(), strict=True)
+        ), "both act"
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_what_no_regime_goes_with_is_refused(tiny: Recording, tmp_path: Path, regime: str) -> None:
+    drift = config(**TINY, **REGIMES[regime], **{"training.target": "drift"})
+    with pytest.raises(ConfigError, match=r"training\.regime: got .* with training\.target=drift, expected observed"):
+        train(tiny, drift, tmp_path)
+    norm, model = config(**TINY, **REGIMES[regime], **WITH["norm"]), new_model(tiny, config(**TINY))
+    with pytest.raises(ConfigError, match=r"training\.loss: got norm with 2 processes, expected one"):
+        check(norm, model, SimpleNamespace(leads=True, size=2))
 
 
 def test_two_stages_keep_one_optimiser_and_slow_the_weights(recording: Recording, tmp_path: Path) -> None:
@@ -288,8 +344,29 @@ def test_clustering_by_a_library_that_is_missing_fails_before_training(
         ({"training.regime": "recurrent", "training.target": "drift"}, "set training.target=observed"),
         ({"training.regime": "multi_start", "training.recurrent_loss": "dense"}, "dense is recurrent's"),
         ({"training.regime": "neural_ode", "training.recurrent_noise": 0.1}, "its solver has no noise"),
+        (
+            {"training.recurrent_loss": "dense"},
+            r"got dense, expected end: .* training\.regime=recurrent",
+        ),
+        ({"training.ode_adjoint": True}, r"ode_adjoint: .* without training\.regime=neural_ode"),
+        ({"training.ode_rtol": 1e-2}, r"ode_rtol: got 0\.01, expected 0\.0001: .* training\.ode_method=dopri5"),
+        ({"training.regime": "neural_ode", "training.ode_atol": 1e-2}, r"ode_atol: .* training\.ode_method=dopri5"),
+        ({"training.regime": "recurrent", "training.ode_method": "dopri5", "training.ode_atol": 1e-2}, "ode_atol: got"),
+        ({"training.alternate_lr_ratio": 0.2}, r"alternate_lr_ratio: .* without training\.two_stage=true"),
+        ({"training.alternate_joint_ratio": 0.5}, r"alternate_joint_ratio: .* without training\.two_stage=true"),
+        ({"training.restart_steps": 10}, r"restart_steps: .* without training\.schedule=warm_restarts"),
+        ({"training.coeff_W_L2_rate": 0.5}, r"coeff_W_L2_rate: .* without a positive training\.coeff_W_L2;"),
     ],
 )
 def test_settings_that_contradict_each_other(recording: Recording, tmp_path: Path, values, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         train(recording, config(**values), tmp_path)
+
+
+def test_a_solver_without_its_regime_is_a_notice(
+    recording: Recording, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = config(**{"training.ode_method": "midpoint", "training.n_steps": 2})
+    with caplog.at_level("INFO", logger="lobula"):
+        train(recording, settings, tmp_path)
+    assert "training.ode_method=midpoint: no effect with training.regime=one_step" in caplog.text
