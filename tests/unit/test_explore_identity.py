@@ -192,7 +192,8 @@ def same_json(one: object, other: object) -> bool:
 
 
 def test_a_study_without_a_space_varies_ratios_of_stages_only_where_there_are_stages() -> None:
-    for base, there in (("fly-small", False), ("gs-two-stage", True)):
-        paths = {dimension.path for dimension in make_study(base=base).dimensions()}
+    for there in (False, True):
+        study = make_study(set=[f"training.two_stage={str(there).lower()}"])
+        paths = {dimension.path for dimension in study.dimensions()}
         assert "training.lr" in paths
         assert ("training.alternate_lr_ratio" in paths) is ("training.alternate_joint_ratio" in paths) is there
