@@ -184,7 +184,7 @@ def _phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
 def _name_phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
     """Names of the phases above the panel."""
     spans = _spans(metrics)
-    width = 72 * axes.get_position().width * axes.figure.get_size_inches()[0] / max(spans[-1][2], 1.0) if spans else 0.0
+    width = 72 * axes.bbox.width / axes.figure.dpi / max(spans[-1][2], 1.0) if spans else 0.0
     roomy = all(0.65 * style.small * len(name) < width * (high - low) for name, low, high in spans)
     for name, low, high in spans:
         text = axes.text((low + high) / 2, 1.01, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
