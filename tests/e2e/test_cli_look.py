@@ -146,7 +146,21 @@ def test_inspect_a_recording(lobula, recording):
     assert (voltage["shape"], voltage["dims"], voltage["unit"]) == ([2400, 443], ["time", "neuron"], "a.u.")
     assert voltage["low"] < 0 < voltage["high"]
     assert (voltage["n_nan"], voltage["n_damaged"]) == (0, 0)
-    assert "2,400 of 2,400 frames, complete" in lobula("data", "inspect", recording).out
+    done = lobula("data", "inspect", recording)
+    assert (done.code, done.err) == (0, "")
+    assert "2,400 of 2,400 frames, complete" in done.out
+
+
+def test_inspect_a_recording_of_trials(lobula, tmp_path):
+    changes = {"simulation.n_frames": 2400, "simulation.trial_frames": 100, "signal.burn_in": 0, "signal.n_neurons": 20}
+    words = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    assert lobula("simulate", "signal-small", *words, "--out", tmp_path).code == 0
+    facts = json.loads(lobula("data", "inspect", tmp_path / "recording.zarr", "--json").out)
+    arrays = {array["name"]: array for array in facts["arrays"]}
+    assert {name: arrays[f"train/{name}"]["shape"] for name in ("voltage", "after", "visited")} == {
+        "voltage": [2400, 20], "after": [24, 20], "visited": [48, 20],
+    }  # fmt: skip
+    assert all(array["n_damaged"] == 0 for array in arrays.values())
 
 
 def test_inspect_truth_estimates_and_arrays(lobula, finished, tmp_path):

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
+from lobula.data.layout import AFTER, VISITED
 from lobula.data.run_dir import MANIFEST
 from lobula.data.zarr_format import read_chunk
 from lobula.errors import MissingInputError, StoreError
@@ -84,7 +85,7 @@ def describe(path: Path) -> StoreFacts:
     for split in attributes.get("splits", ()):
         counts = dict(root[split].attrs) if split in root else {}
         frames[split] = (int(counts.get("n_frames_written", 0)), int(counts.get("n_frames_planned", 0)))
-    arrays = [_zarr_facts(array, frames) for array in _arrays(root)]
+    arrays = [_zarr_facts(array, _length(array, frames, attributes)) for array in _arrays(root)]
     return StoreFacts(str(path), _kind(path, attributes), _plain(attributes), frames, arrays)
 
 
@@ -105,10 +106,18 @@ def _arrays(group: zarr.Group) -> Iterator[zarr.Array]:
         yield from _arrays(inner)
 
 
-def _zarr_facts(array: zarr.Array, frames: dict[str, tuple[int, int]]) -> ArrayFacts:
-    split = array.path.split("/")[0]
-    is_dynamic = split in frames  # its chunks are never absent; elsewhere zarr leaves a chunk of zeros out
-    shape = (frames[split][0], *array.shape[1:]) if is_dynamic else array.shape
+def _length(array: zarr.Array, frames: dict[str, tuple[int, int]], attributes: dict[str, Any]) -> int | None:
+    """Rows of an array of a split that are there, not those planned; None for other arrays."""
+    split, _, name = array.path.partition("/")
+    if split not in frames:
+        return None
+    written = frames[split][0]
+    return written if name not in (AFTER, VISITED) else -(-written // attributes["chunk_frames"]) * array.chunks[0]
+
+
+def _zarr_facts(array: zarr.Array, length: int | None) -> ArrayFacts:
+    is_dynamic = length is not None  # its chunks are never absent; elsewhere zarr leaves a chunk of zeros out
+    shape = array.shape if length is None else (length, *array.shape[1:])
     tally = _Tally()
     for corner, region in _chunks(shape, array.chunks):
         try:
