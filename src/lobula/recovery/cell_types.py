@@ -24,8 +24,8 @@ ROUNDS = 3
 STARTS = 2
 PARTNER_DIMENSIONS = 20
 PARTNER_WEIGHT = 2.0
-LEAST_VARIANCE = 1e-2
-"""Of a component, in features of variance 1: narrower ones take over from their neighbours, and types are lost."""
+LEAST_VARIANCE = 1e-3
+"""Of a component, in features of variance 1."""
 
 
 @dataclass(frozen=True)
