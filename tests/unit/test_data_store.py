@@ -18,7 +18,7 @@ from lobula.data.recording import Recording
 from lobula.data.store import RecordingWriter
 from lobula.data.wiring import Wiring
 from lobula.data.zarr_format import atomic_store, open_store, tile_width
-from lobula.errors import DiskFullError, MissingInputError, ShapeError, StoreError
+from lobula.errors import DiskFullError, MissingInputError, NonFiniteError, ShapeError, StoreError
 
 CHUNK = 10
 PLANNED = {"train": 35, "test": 20}
@@ -245,6 +245,13 @@ def test_the_store_knows_the_range_that_was_visited(tmp_path: Path, small_wiring
     low, high = Recording.open(path)["train"].visited_range
     assert np.array_equal(low, voltage.min(0))
     assert np.array_equal(high, voltage.max(0))
+
+
+def test_a_range_that_is_not_finite_names_the_frame(tmp_path: Path, small_wiring: Wiring, frames: dict) -> None:
+    frames["voltage"][17, 3] = np.nan
+    new_writer(tmp_path / "r.zarr", small_wiring).append("train", **frames)
+    with pytest.raises(NonFiniteError, match="train/voltage: nan at frame 17, neuron 3"):
+        _ = Recording.open(tmp_path / "r.zarr")["train"].visited_range
 
 
 def test_a_store_without_the_visited_range_is_read(tmp_path: Path, small_wiring: Wiring, frames: dict) -> None:

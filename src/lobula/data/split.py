@@ -1,6 +1,7 @@
 """One split of a recording: consecutive frames that are read in windows, blocks or one by one."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -8,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lobula.data.fields import FieldSource
-from lobula.errors import ConfigError, MissingInputError, ShapeError
+from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError
 
 TargetKind = Literal["observed", "drift"]
 BLOCK_FRAMES = 1_000  # half a chunk: twice the reads from the cache, half the memory
@@ -120,8 +121,9 @@ class Split:
         A store says so chunk by chunk; of arrays, and of stores without it, all frames are read once.
         """
         if self._visited is not None:
-            rows = self._visited.window(0, 2 * -(-self.n_frames // self.chunk_frames))
-            return rows[::2].min(0), rows[1::2].max(0)
+            with suppress(NonFiniteError):  # reading the frames names the bad one
+                rows = self._visited.window(0, 2 * -(-self.n_frames // self.chunk_frames))
+                return rows[::2].min(0), rows[1::2].max(0)
         low = high = self.voltage(0, 1)[0]
         for block in self.blocks(2 * BLOCK_FRAMES):
             low, high = np.minimum(low, block.voltage.min(0)), np.maximum(high, block.voltage.max(0))
