@@ -100,5 +100,5 @@ def _refuse_idle_penalties(config: ExperimentConfig) -> None:
         if name.startswith("coeff_") and not name.endswith("_rate") and getattr(config.training, name) > 0:
             raise ConfigError(
                 f"{path}: got {getattr(config.training, name)}, expected 0: model.name={config.model.name} has nothing "
-                f"that it acts on; leave {path} out, or choose another model.name"
+                f"that it acts on; set {path}=0, or choose another model.name"
             )
