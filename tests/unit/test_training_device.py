@@ -23,7 +23,7 @@ from lobula.training.objectives import scaled_mse
 from lobula.training.optimiser import optimiser_for, restore_optimiser, set_learning_rates
 from lobula.training.phases import Phase
 from lobula.training.run import _Trainer
-from lobula.training.sampler import Batch, FramePool
+from lobula.training.sampler import Batch, FramePool, Window
 from lobula.training.step import StaticStep, device_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -212,10 +212,11 @@ def test_a_recorded_step_equals_a_plain_one(recording: Recording) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-def test_steps_on_a_gpu_never_wait_for_it(recording: Recording) -> None:
+@pytest.mark.parametrize("window", [Window(), Window(3, noise=True)])
+def test_steps_on_a_gpu_never_wait_for_it(recording: Recording, window: Window) -> None:
     settings = config()
     with device_settings(GPU, "float32"):
-        pool = FramePool(recording["train"], recording.wiring, "observed", Streams(0), 8, device=GPU)
+        pool = FramePool(recording["train"], recording.wiring, "observed", Streams(0), 8, device=GPU, window=window)
         model = new_model(recording, settings).to(GPU)
         optimiser = optimiser_for(model, settings.training, held=False)
         step = StaticStep(updates(model, settings), GPU)

@@ -188,13 +188,15 @@ def short(n_steps: int, **values: object) -> ExperimentConfig:
     return settings(**fixed, **values).with_values(SMALL)
 
 
-def test_a_penalty_that_never_acts_ends_the_training(ring: Recording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_a_penalty_that_never_acts_ends_the_training(ring: Recording, tmp_path: Path, device: str) -> None:
+    dale = {"coeff_W_sign": 1.0, "device": device}
     with pytest.raises(DeadPenaltyError, match="W_sign: stayed exactly 0 for 30 steps"):
-        train(ring, short(30, coeff_W_sign=1.0), tmp_path / "end")
+        train(ring, short(30, **dale), tmp_path / "end")
     assert not (tmp_path / "end" / "best.pt").exists()
     with pytest.raises(DeadPenaltyError, match=r"W_sign: stayed exactly 0 for 50\d steps"):
-        train(ring, short(700, coeff_W_sign=1.0), tmp_path / "long")
-    train(ring, short(15, coeff_W_sign=1.0), tmp_path / "few")  # too few steps to tell
+        train(ring, short(700, **dale), tmp_path / "long")
+    train(ring, short(15, **dale), tmp_path / "few")  # too few steps to tell
 
 
 def test_a_penalty_that_the_model_has_nothing_for_is_an_error(ring: Recording, tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.support.paused import resumes_exactly
 from tests.support.planted import DT, configured, planted_circuit
 
-from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError, MissingDependencyError, ShapeError
 from lobula.training import new_model, train
-from lobula.training.checks import check
 from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.optimiser import clip_gradients, optimiser_for, set_learning_rates
 from lobula.training.phases import plan
@@ -165,80 +164,12 @@ def test_a_window_longer_than_the_recording_is_named(recording: Recording) -> No
         FramePool(short["train"], recording.wiring, "observed", Streams(0), 2, window=Window(256))
 
 
-class Stop(Exception):
-    pass
-
-
-def resumes_exactly(recording: Recording, settings: ExperimentConfig, folder: Path, stop: int) -> torch.nn.Module:
-    """Trains without a pause, and with one after ``stop`` steps; both end at the same bits. Returns the model."""
-    whole = train(recording, settings, folder / "whole")
-
-    def stop_there(step: int, total: int, numbers: dict[str, float]) -> None:
-        if step >= stop:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train(recording, settings, folder / "parts", progress=stop_there)
-    parts = train(recording, settings, folder / "parts")
-    for (key, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=key)
-    assert (folder / "whole" / "metrics.csv").read_text() == (folder / "parts" / "metrics.csv").read_text()
-    return whole
-
-
 @pytest.mark.parametrize("name", UNROLLED)
 def test_every_regime_resumes_exactly(recording: Recording, tmp_path: Path, name: str) -> None:
     settings = config(**UNROLLED[name])
     whole = resumes_exactly(recording, settings, tmp_path, 24)
     usual = train(recording, config(), tmp_path / "usual")
     assert not torch.equal(usual.weight, whole.weight), "the regime acts"
-
-
-REGIMES = {
-    "dense + noise": UNROLLED["dense"] | {"training.recurrent_noise": 0.1},
-    "multi_start": UNROLLED["multi_start"],
-    "neural_ode": {"training.regime": "neural_ode", "training.time_step": 2, "training.ode_method": "midpoint"},
-    "adjoint": UNROLLED["euler"] | {"training.ode_adjoint": True},
-}
-WITH = {
-    "two_stage": {"training.two_stage": True},
-    "norm": {"training.loss": "norm"},
-    "clusters": {"training.cluster_every": 3, "training.n_clusters": 3, "training.cluster_method": "kmeans"},
-    "consecutive": {"training.consecutive_batch": True},
-}
-TINY = {"training.n_steps": 8, "training.checkpoint_every": 2, "training.validation_every": 5, "training.batch_size": 3,
-        "model.hidden_dim": 6, "model.hidden_dim_update": 6}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Recording:
-    planted = planted_circuit(n=8, in_degree=3, n_frames=300)
-    return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
-
-
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("other", WITH)
-def test_regimes_go_with_other_settings_and_resume_exactly(
-    tiny: Recording, tmp_path: Path, regime: str, other: str
-) -> None:
-    settings = config(**TINY, **REGIMES[regime], **WITH[other])
-    together = resumes_exactly(tiny, settings, tmp_path, 5)
-    for alone in (REGIMES[regime], WITH[other]):
-        single = train(tiny, config(**TINY, **alone), tmp_path / "-".join(alone))
-        assert any(
-            not torch.equal(a, b)
-            for a, b in zip(together.state_dict().values(), single.state_dict().values(), strict=True)
-        ), "both act"
-
-
-@pytest.mark.parametrize("regime", REGIMES)
-def test_what_no_regime_goes_with_is_refused(tiny: Recording, tmp_path: Path, regime: str) -> None:
-    drift = config(**TINY, **REGIMES[regime], **{"training.target": "drift"})
-    with pytest.raises(ConfigError, match=r"training\.regime: got .* with training\.target=drift, expected observed"):
-        train(tiny, drift, tmp_path)
-    norm, model = config(**TINY, **REGIMES[regime], **WITH["norm"]), new_model(tiny, config(**TINY))
-    with pytest.raises(ConfigError, match=r"training\.loss: got norm with 2 processes, expected one"):
-        check(norm, model, SimpleNamespace(leads=True, size=2))
 
 
 def test_two_stages_keep_one_optimiser_and_slow_the_weights(recording: Recording, tmp_path: Path) -> None:

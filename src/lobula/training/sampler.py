@@ -275,9 +275,7 @@ class _Slots:
         generator: torch.Generator | None = None,
     ) -> Batch:
         """A part of a batch, given by the (B,) place of every frame and its (B,) row there, with the frames after."""
-        rows = torch.from_numpy(slots * self.rows + inside)
-        if self.side is not None:
-            rows = rows.pin_memory().to(self.device, non_blocking=True)
+        rows = self._sent(torch.from_numpy(slots * self.rows + inside))
         own = rows[part]
         voltage = self._frames("voltage", own)
         target = self._frames("target", own) if self.stored else (self._frames("voltage", own + 1) - voltage) / self.dt
@@ -289,9 +287,13 @@ class _Slots:
         noise = None
         if generator is not None:
             whole = torch.randn(n_later, len(rows), voltage.shape[1], generator=generator)
-            noise = whole[:, part].to(self.device)
+            noise = self._sent(whole[:, part].contiguous())
         inputs = torch.stack(external) if external else voltage.new_zeros(0, *voltage.shape)
         return replace(batch, later_voltage=later, later_external=inputs, noise=noise)
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """The same on the device, which the host does not wait for."""
+        return values if self.side is None else values.pin_memory().to(self.device, non_blocking=True)
 
     def _external(self, rows: Tensor) -> Tensor:
         if "stimulus" in self.places:
