@@ -1,6 +1,7 @@
 """Commands that only look: help, info, doctor, data inspect, --dry-run."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from lobula.config import recipe_names
+from lobula.config import recipe_names, search_space
 from lobula.connectome import optic_lobe
 
 HEAVY = ("torch", "zarr", "pandas", "scipy", "matplotlib", "sklearn")
@@ -83,6 +84,24 @@ def test_params_of_a_section(lobula):
     text = lobula("info", "params", "ridge").out
     assert "ridge.activation" in text
     assert "relu" in text
+
+
+def test_params_of_a_model(lobula):
+    found = json.loads(lobula("info", "params", "--model", "flyvis_linear", "--json").out)
+    assert found["equation"] == "dv_i/dt = (-v_i + V_i + sum_j W_ij relu(v_j) + I_i) / tau_i"
+    params = {row["path"]: row for row in found["params"]}
+    tried = {d.path: list(d.choices or (d.low, d.high)) for d in search_space()}
+    assert {path: row["search"] for path, row in params.items() if row["search"]} == {
+        path: values for path, values in tried.items() if path in params
+    }
+    assert params["training.lr_W"]["search"] == [1e-4, 5e-2]
+    assert params["prior.tied"]["search"] == ["none", "soft", "hard"]
+    assert not {"model.hidden_dim", "training.coeff_g_phi_diff", "simulation.dt"} & set(params)
+    text = lobula("info", "params", "prior", "--model", "flyvis_linear").out
+    assert text.startswith("flyvis_linear: dv_i/dt = (-v_i")
+    assert re.search(r"prior\.tied +none +none \| soft \| hard +all +block_only", text)
+    text = lobula("info", "params", "training", "--model", "flyvis_B").out
+    assert re.search(r"training\.augmentation +20 +>= 1 +5 to 50 +tunable", text)
 
 
 def test_versions(lobula):

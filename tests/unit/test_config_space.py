@@ -38,6 +38,15 @@ def test_rows_say_what_validation_enforces() -> None:
     assert rows["training.estimators"].default == ["ridge", "spline", "gnn"]
 
 
+def test_rows_say_what_a_search_tries() -> None:
+    rows, space = {row.path: row for row in params_doc()}, {dimension.path: dimension for dimension in search_space()}
+    assert {path for path, row in rows.items() if row.search} == set(space)
+    for path, dimension in space.items():
+        assert rows[path].search == (dimension.choices or (dimension.low, dimension.high))
+    assert rows["training.lr_W"].search == (1e-4, 5e-2)
+    assert rows["model.g_phi_positive"].search == (False, True)
+
+
 @pytest.mark.parametrize("dimension", search_space(), ids=lambda dimension: dimension.path)
 def test_everything_in_the_search_space_is_valid(dimension) -> None:
     values = dimension.choices or (dimension.low, dimension.high)

@@ -1,12 +1,15 @@
 """What the registry says a model reads is what changes its training: every field is tried."""
 
 import logging
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.support.planted import DT, planted_circuit
 
 from lobula.config import ExperimentConfig, params_doc
+from lobula.data.annotations import Annotations
 from lobula.data.recording import Recording
 from lobula.errors import ConfigError
 from lobula.models import registry
@@ -79,6 +82,7 @@ NOT_TRIED = {"model.name", "training.estimators", "training.device"}
 REFUSED: dict[str, object] = {
     **{"training.warm_start": "spline", "training.cluster_every": 2, "model.rank": 2},
     **{path: 0.3 for path in all_but() if path.startswith("training.coeff_")},
+    **{"prior.synapse_counts": True, "prior.sign": "known", "prior.tied": "soft"},
 }
 """Errors where they do not act, instead of notices."""
 
@@ -86,7 +90,9 @@ REFUSED: dict[str, object] = {
 @pytest.fixture(scope="module")
 def data() -> tuple[Recording, SplineFit]:
     planted = planted_circuit(n=8, in_degree=3, n_frames=60)
-    recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    known = Annotations(np.arange(8) % 2, ("even", "odd"), np.arange(24.0) + 1.0, np.where(np.arange(8) % 2, 1, -1))
+    arrays = planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift
+    recording = Recording.from_arrays(*arrays, annotations=known)
     return recording, fit_spline(recording["train"], recording.wiring, n_knots=6, n_rounds=2)
 
 
@@ -168,7 +174,8 @@ def test_what_is_not_listed_does_not(outcome, caplog: pytest.LogCaptureFixture, 
         assert path in caplog.text
     assert (f"no effect with model.name={name}" in caplog.text) is bool(silent)
     for path in set(REFUSED) - registry.entry(name).reads:
-        with pytest.raises(ConfigError, match=path.split(".")[1]):
+        section, key = path.split(".")
+        with pytest.raises(ConfigError, match="prior: .* has no weight per edge" if section == "prior" else key):
             outcome(name, {path: REFUSED[path]})
 
 
@@ -180,3 +187,9 @@ def test_the_list_names_fields_that_exist() -> None:
     assert set(CONTEXT) | set(VALUE) <= every
     with pytest.raises(ConfigError, match="did you mean flyvis_A"):
         registry.entry("flyvis_a")
+
+
+def test_the_documentation_has_the_equation_of_every_model() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+    shown = re.findall(r"^\| `(\w+)` \| (.*?) \|", page, flags=re.MULTILINE)
+    assert sorted(shown) == [(name, registry.entry(name).equation) for name in registry.names()]

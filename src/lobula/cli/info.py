@@ -9,7 +9,7 @@ import typer
 from lobula.cli.options import AsJson, Debug
 from lobula.cli.session import session
 from lobula.cli.tables import plain_table, terminal
-from lobula.config import load_config, params_doc, recipe_names
+from lobula.config import ParamRow, load_config, params_doc, recipe_names
 from lobula.data.provenance import code_state, device_facts, versions
 
 info_app = typer.Typer(help="What can be set, what is shipped, what is installed.", no_args_is_help=True)
@@ -21,7 +21,10 @@ Section = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME", help="Only what acts on this model (model.name), with its role.", show_default=False
+        "--model",
+        metavar="NAME",
+        help="Only what acts on this model (model.name), with its equation, roles and the ranges of a search.",
+        show_default=False,
     ),
 ]
 
@@ -37,18 +40,45 @@ def params(section: Section = None, model: Model = None, as_json: AsJson = False
     with session(debug):
         rows = params_doc(section)
         if model is not None:
-            from lobula.models import registry  # torch: seconds that only this option pays
-
-            reads = registry.entry(model).reads
-            rows = [row for row in rows if row.path in reads]
+            _params_of_model(model, rows, as_json)
+            return
         if as_json:
-            typer.echo(json.dumps([asdict(row) for row in rows], indent=2, default=str))
+            typer.echo(_json([asdict(row) for row in rows]))
             return
         lines = [[row.path, _shown(row.default), row.unit, row.valid or row.kind, row.meaning] for row in rows]
-        columns = ["field", "default", "unit", "valid", "meaning"]
-        if model is not None:
-            columns, lines = [*columns, "role"], [[*line, row.role] for line, row in zip(lines, rows, strict=True)]
-        terminal().print(plain_table(columns, lines))
+        terminal().print(plain_table(["field", "default", "unit", "valid", "meaning"], lines, "field"))
+
+
+def _params_of_model(name: str, rows: list[ParamRow], as_json: bool) -> None:
+    """What a search over a model has to know: its equation, and of what acts on it roles and ranges."""
+    from lobula.models import registry  # torch: seconds that only this option pays
+
+    entry = registry.entry(name)
+    rows = [row for row in rows if row.path in entry.reads]
+    if as_json:
+        about = {"model": name, "equation": f"dv_i/dt = {entry.equation}"}
+        typer.echo(_json(about | {"params": [asdict(row) for row in rows]}))
+        return
+    terminal().print(f"{name}: dv_i/dt = {entry.equation}", highlight=False, markup=False)
+    lines = [
+        [row.path, f"{_shown(row.default)} {row.unit}", row.valid or row.kind, _searched(row), row.role, row.meaning]
+        for row in rows
+    ]
+    terminal().print(plain_table(["field", "default", "valid", "search", "role", "meaning"], lines, "field"))
+
+
+def _searched(row: ParamRow) -> str:
+    """What a search tries, in words."""
+    words = [_shown(value) for value in row.search]
+    if row.kind == "bool" or " | ".join(words) == row.valid:
+        return "all" if words else ""
+    if row.kind not in ("int", "float") or not words:
+        return " | ".join(words)
+    return f"{words[0]} to {words[1]}" + (", log" if row.scale == "log" else "")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, default=str)
 
 
 @info_app.command()

@@ -65,11 +65,11 @@ def plan_table(plan: "Plan") -> Table:
     return table
 
 
-def plain_table(columns: list[str], rows: list[list[str]]) -> Table:
-    """Rows of text."""
+def plain_table(columns: list[str], rows: list[list[str]], whole: str | None = None) -> Table:
+    """Rows of text; all columns may be broken into lines but ``whole``."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

@@ -25,6 +25,7 @@ class ParamRow:
         unit: unit, or empty.
         valid: valid values in words, for example ">= 0" or "relu | tanh".
         scale: "linear" or "log".
+        search: what a search tries: lowest and highest value of a number, the names of a choice; else empty.
         role: "tunable", "derived", "frozen" or "block_only".
         meaning: one phrase.
     """
@@ -34,6 +35,7 @@ class ParamRow:
     default: Any
     unit: str
     valid: str
+    search: tuple[Any, ...]
     scale: Scale
     role: Role
     meaning: str
@@ -103,9 +105,10 @@ def _row(path: str, field: Any) -> ParamRow:
     words = [" | ".join(str(choice) for choice in choices)] if choices else []
     words += [f"{sign} {bound}" for sign, bound in _bounds(field)]
     valid = ", ".join(words) + (" or null" if optional and words else "null" if optional else "")
-    return ParamRow(
-        path, kind, default_of(field), facts["unit"], valid, facts["scale"], facts["role"], facts["meaning"]
-    )
+    searched = _dimension(path, field)
+    search = () if searched is None else searched.choices or (searched.low, searched.high)
+    facts = {name: facts[name] for name in ("unit", "scale", "role", "meaning")}
+    return ParamRow(path, kind, default_of(field), valid=valid, search=search, **facts)
 
 
 def _dimension(path: str, field: Any) -> Dimension | None:

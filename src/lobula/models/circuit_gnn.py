@@ -10,6 +10,6 @@ from lobula.models.graph_network import SourceNetwork
 from lobula.models.registry import register
 
 
-@register("flyvis_A", reads=all_but())
+@register("flyvis_A", "f(v_i, a_i, sum_j W_ij g(v_j, a_j), I_i)", reads=all_but())
 class CircuitGNN(SourceNetwork):
     """Messages of the source alone; the update sees their sum."""

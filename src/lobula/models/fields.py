@@ -1,10 +1,10 @@
-"""Which settings of the sections `model` and `training` a model reads: what its registry entry says."""
+"""Which settings of the sections `model`, `training` and `prior` a model reads: what its registry entry says."""
 
 from collections.abc import Iterable
 
 from lobula.config.experiment import ExperimentConfig
 
-SECTIONS = ("model", "training")
+SECTIONS = ("model", "training", "prior")
 
 MESSAGE_NETWORK = (
     "model.hidden_dim",
@@ -55,6 +55,9 @@ EMBEDDING = (
 
 FACTORS = ("model.rank",)
 """Of weights of low rank."""
+
+PRIOR = ("prior.synapse_counts", "prior.sign", "prior.tied")
+"""Of one free weight per edge."""
 
 
 def all_but(*groups: Iterable[str]) -> frozenset[str]:

@@ -68,14 +68,14 @@ class _KnownODE(AbstractDynamicsModel):
         return self.update(voltage, self.summed_message(voltage), external)
 
 
-@register("flyvis_linear", reads=READS)
+@register("flyvis_linear", "(-v_i + V_i + sum_j W_ij relu(v_j) + I_i) / tau_i", reads=READS)
 class KnownODE(_KnownODE):
     """The fly circuit's equation."""
 
     has_tanh = False
 
 
-@register("flyvis_linear_tanh", reads=READS)
+@register("flyvis_linear_tanh", "(-v_i + V_i + s tanh(v_i) + sum_j W_ij relu(v_j) + I_i) / tau_i", reads=READS)
 class KnownODEWithTanh(_KnownODE):
     """The same with a term s tanh(v), s common to all neurons."""
 

@@ -19,7 +19,7 @@ FRAMES = 32
 """Frames evaluated at a time; the first layer's shares take 2 x 4 N H bytes each."""
 
 
-@register("flyvis_B", reads=all_but(FACTORS))
+@register("flyvis_B", "f(v_i, a_i, sum_j W_ij g(v_i, v_j, a_i, a_j), I_i)", reads=all_but(FACTORS))
 class PairGNN(GraphNetwork):
     """Messages that depend on source and target, evaluated on every edge."""
 

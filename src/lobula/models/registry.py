@@ -16,26 +16,29 @@ class Entry:
 
     Attributes:
         build: makes one.
-        reads: fields of the sections `model` and `training` that act on it.
+        equation: dv_i/dt in words of mathematics: f is the update network, g the message network, a an embedding.
+        reads: fields of the sections `model`, `training` and `prior` that act on it.
     """
 
     build: Callable[..., AbstractDynamicsModel]
+    equation: str
     reads: frozenset[str]
 
 
 _MODELS: dict[str, Entry] = {}
 
 
-def register(name: str, reads: frozenset[str]) -> Callable[[type], type]:
+def register(name: str, equation: str, reads: frozenset[str]) -> Callable[[type], type]:
     """Class decorator: makes a model available as ``model.name``.
 
     Args:
         name: of the model.
+        equation: dv_i/dt, see `Entry`.
         reads: the fields that act on it, see `fields.all_but`.
     """
 
     def add(cls: type) -> type:
-        _MODELS[name] = Entry(cls, reads)
+        _MODELS[name] = Entry(cls, equation, reads)
         return cls
 
     return add

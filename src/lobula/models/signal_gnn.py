@@ -13,7 +13,7 @@ from lobula.config.model import ModelConfig
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
 from lobula.models.base import Scales
-from lobula.models.fields import all_but
+from lobula.models.fields import PRIOR, all_but
 from lobula.models.graph_network import SourceNetwork
 from lobula.models.registry import register
 
@@ -37,12 +37,16 @@ class _SignalNetwork(SourceNetwork):
         return self.scales.target * self.update_mlp(scalars, self.embedding) + self.message_gain * summed
 
 
-@register("signal", reads=all_but())
+@register("signal", "f(v_i, a_i, I_i) + sum_j W_ij g(v_j, a_j)", reads=all_but())
 class SignalGNN(_SignalNetwork):
     """One weight per edge, or factors where `model.rank` says so."""
 
 
-@register("signal_low_rank", reads=all_but(["training.warm_start"]))
+@register(
+    "signal_low_rank",
+    "f(v_i, a_i, I_i) + sum_j W_ij g(v_j, a_j), W = W_L W_R of rank model.rank (null: 20)",
+    reads=all_but(["training.warm_start"], PRIOR),
+)
 class LowRankSignalGNN(_SignalNetwork):
     """Weights of low rank."""
 
