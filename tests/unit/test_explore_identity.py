@@ -189,11 +189,3 @@ def test_a_pair_sets_both_seeds_and_nothing_else() -> None:
 def same_json(one: object, other: object) -> bool:
     """Equal with types: 1 is not 1.0, and 0.0 is not -0.0."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def test_a_study_without_a_space_varies_ratios_of_stages_only_where_there_are_stages() -> None:
-    for there in (False, True):
-        study = make_study(set=[f"training.two_stage={str(there).lower()}"])
-        paths = {dimension.path for dimension in study.dimensions()}
-        assert "training.lr" in paths
-        assert ("training.alternate_lr_ratio" in paths) is ("training.alternate_joint_ratio" in paths) is there

@@ -230,7 +230,8 @@ class Study(Section):
         base: recipe or YAML file of the experiment.
         set: overrides of every run.
         objective: how runs are judged.
-        space: paths to vary, or entries with own ranges; empty: all tunable fields of `training` and `model`.
+        space: paths to vary, or entries with own ranges; empty: all tunable fields of `training` and `model` that can
+            act on the base.
         frozen: paths that no proposal may change.
         blocks: blocks of iterations.
         seeds: the panel.
@@ -319,23 +320,36 @@ class Study(Section):
         return _dimensions(self)
 
 
+def _tunable(study: Study) -> list[str]:
+    """What a study without a space varies: tunable fields that can act in every block, and are numbers in its base
+    where they have a range."""
+    from lobula.training.checks import cannot_act  # torch: seconds that studies with a space of their own do not pay
+
+    found = [d for d in search_space() if d.role == "tunable" and d.path.startswith(("training.", "model."))]
+    for block in range(max(1, len(study.blocks.values))):
+        base = study.base_config(block)
+        idle, given = cannot_act(base), base.to_dict()
+        idle |= {d.path for d in found if not d.choices and _at(given, d.path) is None}
+        found = [d for d in found if d.path not in idle]
+    return [d.path for d in found]
+
+
+def _at(config: dict[str, Any], path: str) -> Any:
+    section, _, field = path.partition(".")
+    return config[section][field]
+
+
 def _dimensions(study: Study) -> list[Dimension]:
     base = study.base_config().to_dict()
     known = {dimension.path: dimension for dimension in search_space()}
     fixed = {*study.frozen, *SEED_FIELDS, *([study.blocks.path] if study.blocks.path else [])}
-    if study.space:
-        entries = [SpaceEntry(path=entry) if isinstance(entry, str) else entry for entry in study.space]
-    else:
-        tunable = [d.path for d in known.values() if d.role == "tunable" and d.path.startswith(("training.", "model."))]
-        if not base["training"]["two_stage"]:
-            tunable = [path for path in tunable if not path.startswith("training.alternate_")]  # refused without it
-        entries = [SpaceEntry(path=path) for path in tunable]
+    given = study.space or _tunable(study)
+    entries = [SpaceEntry(path=entry) if isinstance(entry, str) else entry for entry in given]
     found = []
     for entry in entries:
         if entry.path in fixed:
             continue
-        section, _, field = entry.path.partition(".")
-        default, own = base[section][field], known.get(entry.path)
+        default, own = _at(base, entry.path), known.get(entry.path)
         if entry.choices:
             found.append(Dimension(entry.path, "choice", default, None, None, entry.choices, "linear", "tunable"))
             continue
@@ -344,7 +358,11 @@ def _dimensions(study: Study) -> list[Dimension]:
         scale = entry.scale or (own.scale if own else "linear")
         if own is not None and own.choices:
             found.append(Dimension(entry.path, "choice", default, None, None, own.choices, "linear", "tunable"))
-        elif low is None or high is None or isinstance(default, bool | str) or default is None:
+        elif default is None:
+            raise ConfigError(
+                f"space: {entry.path}: got null in the base, expected a number; give one in set, or choices"
+            )
+        elif low is None or high is None or isinstance(default, bool | str):
             raise ConfigError(f"space: {entry.path}: got no range, expected low and high, or choices")
         else:
             kind: Literal["int", "float"] = "int" if isinstance(default, int) else "float"

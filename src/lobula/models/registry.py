@@ -67,8 +67,14 @@ def build(name: str, *args, **kwargs) -> AbstractDynamicsModel:
     return entry(name).build(*args, **kwargs)
 
 
+def without_effect(name: str) -> list[str]:
+    """Fields of the sections in `Entry.reads` that do not act on the model of that name."""
+    reads = entry(name).reads
+    return [path for section in SECTIONS for path in paths(section) if path not in reads]
+
+
 def idle_fields(config: ExperimentConfig) -> list[str]:
     """Fields that differ from their defaults and do not act on the config's model."""
-    reads, given, default = entry(config.model.name).reads, config.to_dict(), ExperimentConfig().to_dict()
-    places = (path.split(".") for section in SECTIONS for path in paths(section) if path not in reads)
+    given, default = config.to_dict(), ExperimentConfig().to_dict()
+    places = (path.split(".") for path in without_effect(config.model.name))
     return [f"{section}.{key}" for section, key in places if given[section][key] != default[section][key]]

@@ -62,6 +62,18 @@ def check_idle(settings: TrainingConfig) -> None:
             )
 
 
+def cannot_act(config: ExperimentConfig) -> set[str]:
+    """Fields of `model` and `training` that change nothing, or are refused, whatever their value: the model has nothing
+    for them, or other settings keep them from acting."""
+    settings = config.training
+    found = set(registry.without_effect(config.model.name))
+    found |= {f"training.{name}" for name, (acts, _) in _needs(settings).items() if not acts}
+    if settings.n_epochs is not None:
+        return found | {"training.n_steps"}
+    grows = any(getattr(settings, name) > 0 for name in TrainingConfig.model_fields if name.endswith("_rate"))
+    return found if grows else found | {"training.augmentation"}
+
+
 def _needs(settings: TrainingConfig) -> dict[str, tuple[bool, str]]:
     """Whether a setting can act, and what it needs for that, by name."""
     solver, adaptive = settings.regime == "neural_ode", settings.ode_method == "dopri5"
