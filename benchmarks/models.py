@@ -1,17 +1,23 @@
 """What each model is for, on random circuits of 40 neurons that need it, and what a training step costs.
 
-    python benchmarks/models.py pairs | rank | curves --seeds 0 1 2
-    python benchmarks/models.py cost --extents 1 2
+    python benchmarks/models.py run pairs rank curves --seeds 0 1 2
+    python benchmarks/models.py run cost --extents 1 2
+    python benchmarks/models.py table pairs rank curves
 
 Messages of the circuits: `pairs` tanh(max(v_j, 0)) (1 - tanh(v_i) / 2); `rank` max(v_j, 0) with weights of rank 2
-between all pairs and the observed target; `curves` tanh(gain v_j) with three gains. Prints a table, mean over seeds.
+between all pairs and the observed target; `curves` tanh(gain v_j) with three gains.
+
+One file per study and seed in benchmarks/results/models/, with machine, versions and processor time; what is there
+already is skipped. `cost` belongs on a machine that does nothing else.
 """
 
 import argparse
+import json
 import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +26,8 @@ import torch
 import lobula
 from lobula.config import ExperimentConfig
 from lobula.data import Recording, Wiring
+from lobula.data.atomic import atomic_write_json
+from lobula.data.provenance import device_facts, versions
 from lobula.data.streams import Streams
 from lobula.metrics import line_fit
 from lobula.models import Scales, registry
@@ -29,6 +37,8 @@ from lobula.regression import circuit_predictor, fit_circuit, fit_spline, held_o
 from lobula.regression.own_curves import fit_own_curves
 from lobula.training import train
 
+logger = logging.getLogger("benchmark")
+RESULTS = Path(__file__).parent / "results" / "models"
 N, IN_DEGREE, DT, NOISE = 40, 6, 0.02, 0.3
 GAINS = np.array([0.5, 1.5, 4.0])[np.arange(N) % 3]
 Row = tuple[str, dict[str, float]]
@@ -122,45 +132,87 @@ def weight_scores(true: np.ndarray, estimates: lobula.Estimates) -> dict[str, fl
     return {"W fit R²": r2, "slope": slope}
 
 
-def cost(extents: list[int]) -> Iterator[Row]:
+def cost(extent: int) -> Iterator[Row]:
     """Milliseconds of a training step (batch 8, forwards and backwards) on the fly's optic lobe."""
-    for extent in extents:
-        wiring = lobula.optic_lobe(extent).wiring
-        for name in registry.names():
-            model = registry.build(name, ExperimentConfig().model, wiring, Scales(1.0, 1.0, 1.0), Streams(0))
-            voltage = torch.randn(8, wiring.n_neurons)
-            times = []
-            for _ in range(5):
-                began = time.perf_counter()
-                model(voltage, voltage).square().sum().backward()
-                times.append(time.perf_counter() - began)
-            facts = {"N": wiring.n_neurons, "E": wiring.n_edges, "ms per step": 1e3 * float(np.median(times))}
-            yield f"{name}, extent {extent}", facts
+    wiring = lobula.optic_lobe(extent).wiring
+    for name in registry.names():
+        model = registry.build(name, ExperimentConfig().model, wiring, Scales(1.0, 1.0, 1.0), Streams(0))
+        voltage = torch.randn(8, wiring.n_neurons)
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            model(voltage, voltage).square().sum().backward()
+            times.append(time.perf_counter() - began)
+        yield name, {"N": wiring.n_neurons, "E": wiring.n_edges, "ms per step": 1e3 * float(np.median(times))}
 
 
-def table(runs: list[list[Row]]) -> str:
-    """Mean over seeds in Markdown."""
-    columns = list(runs[0][0][1])
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for rows in zip(*runs, strict=True):
-        means = [np.mean([values[column] for _, values in rows]) for column in columns]
-        lines.append(f"| {rows[0][0]} | " + " | ".join(f"{mean:.4g}" for mean in means) + " |")
-    return "\n".join(lines)
+STUDIES: dict[str, Callable[[int], Iterator[Row]]] = {"pairs": pairs, "rank": rank, "curves": curves, "cost": cost}
+"""Rows of a study for a seed; for `cost`, for an extent."""
+WORST: dict[str, Callable[[list[float]], float]] = {
+    "W fit R²": min,
+    "slope": lambda slopes: max(slopes, key=lambda slope: abs(slope - 1.0)),
+    "held-out log error": max,
+}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Computes and stores what has no result yet."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for study in args.studies:
+        name, numbers = ("extent", args.extents) if study == "cost" else ("seed", args.seeds)
+        for number in numbers:
+            file = RESULTS / f"{study}-{name}{number}.json"
+            if file.exists():
+                logger.info("%s is complete, skipped", file.name)
+                continue
+            began = time.process_time()
+            rows = dict(STUDIES[study](number))
+            about = {"study": study, name: number, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+            about |= {"machine": device_facts(), "versions": versions(), "processor_s": time.process_time() - began}
+            atomic_write_json(file, about | {"rows": rows})
+            logger.info("%s: %.0f s of processor time", file.name, about["processor_s"])
+
+
+def table(args: argparse.Namespace) -> None:
+    """Markdown: mean over seeds (worst), per row; of `cost`, every extent by itself."""
+    for study in args.studies:
+        results = [json.loads(file.read_text())["rows"] for file in sorted(RESULTS.glob(f"{study}-*.json"))]
+        if not results:
+            raise SystemExit(f"{RESULTS / study}-*.json: nothing there, expected results; `run {study}` first")
+        for runs in [[rows] for rows in results] if study == "cost" else [results]:
+            columns = list(next(iter(runs[0].values())))
+            print(f"\n| {study}, {len(runs)} seeds | " if study != "cost" else f"\n| {study} | ", end="")
+            print(f"{' | '.join(columns)} |\n{'|---' * (len(columns) + 1)}|")
+            for row in runs[0]:
+                cells = [cell(column, [rows[row][column] for rows in runs]) for column in columns]
+                print(f"| {row} | {' | '.join(cells)} |")
+
+
+def cell(column: str, values: list[float]) -> str:
+    """Mean, and the worst in brackets where there are several."""
+    mean = near_one(float(np.mean(values)))
+    return f"{mean} ({near_one(WORST[column](values))})" if len(values) > 1 else mean
+
+
+def near_one(value: float) -> str:
+    """A number; what is missing to 1 where four digits would not show it."""
+    return f"1 - {1 - value:.0e}" if 0.9995 <= value < 1 else f"{value:.4g}"
 
 
 def main() -> None:
-    """Runs one of the comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["pairs", "rank", "curves", "cost"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--extents", type=int, nargs="+", default=[1, 2])
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    fit, show = commands.add_parser("run", help="compute and store"), commands.add_parser("table", help="print tables")
+    for command, call in ((fit, run), (show, table)):
+        command.add_argument("studies", nargs="+", choices=STUDIES)
+        command.set_defaults(call=call)
+    fit.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    fit.add_argument("--extents", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    if args.what == "cost":
-        print(table([list(cost(args.extents))]))
-        return
-    run = {"pairs": pairs, "rank": rank, "curves": curves}[args.what]
-    print(table([list(run(seed)) for seed in args.seeds]))
+    logger.setLevel(logging.INFO)
+    args.call(args)
 
 
 if __name__ == "__main__":
