@@ -14,7 +14,7 @@ from lobula.errors import ConfigError, LobulaError, MissingInputError, NonFinite
 from lobula.kernels import get_activation
 from lobula.metrics import hungarian_accuracy
 from lobula.recovery import recover_circuit
-from lobula.recovery.cell_types import find_cell_types, neuron_features
+from lobula.recovery.cell_types import agreed, find_cell_types, neuron_features
 from lobula.recovery.gauge import find_gauge
 from lobula.regression import fit_circuit
 
@@ -115,6 +115,27 @@ def test_types_are_found_by_the_embedding_where_there_is_no_refit(planted: Plant
     found = [recover_circuit(recording, circuit, relu, "gnn", "observed", settings, embedding=e) for e in noise]
     first, second = (estimates.neurons["cluster"].to_numpy() for estimates in found)
     assert (hungarian_accuracy(first, second) == 1) == same
+
+
+@pytest.mark.parametrize("n_types", [None, 4])
+def test_clusterings_that_split_and_merge_other_types_agree_on_the_types(n_types: int | None) -> None:
+    """Each of nine clusterings merges two of four types, or splits one, and has a tenth of the neurons anywhere."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat(np.arange(4), 100)
+    labels = []
+    for vote in range(9):
+        one = kind.copy()
+        if vote % 3 == 0:
+            one[kind == vote // 3] = 3
+        else:
+            one[(kind == vote % 4) & (rng.random(400) < 0.5)] = 4
+        stray = rng.random(400) < 0.1
+        one[stray] = rng.integers(0, 4, int(stray.sum()))
+        labels.append(one)
+    found = agreed(np.stack(labels, 1), rng.permutation(400)[:300], n_types)
+    right = [hungarian_accuracy(kind, one) for one in [*labels, found]]
+    assert max(right[:-1]) < 0.9
+    assert right[-1] > 0.98
 
 
 def test_clusters_find_types_and_their_number() -> None:

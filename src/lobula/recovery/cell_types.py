@@ -5,6 +5,11 @@ Then, a few times over, by those and by their partners: the summed weight from a
 The number of clusters k is chosen by how well two halves of the neurons agree on the clustering of all (adjusted Rand
 index A, largest A^2 log k: two clusters are always stable and say nothing); no truth is needed.
 Information criteria are no use here: with thousands of neurons they keep splitting types.
+
+One clustering splits some types and merges others, the next one other types. So there are several, with fewer and with
+more clusters than k, and two neurons are of one type where most clusterings have them together: average linkage on how
+often two neurons are apart, cut at one half.
+Reference: Monti et al. (2003), consensus clustering; Fred & Jain (2005), evidence accumulation.
 """
 
 import logging
@@ -24,8 +29,16 @@ ROUNDS = 3
 STARTS = 2
 PARTNER_DIMENSIONS = 20
 PARTNER_WEIGHT = 2.0
-LEAST_VARIANCE = 1e-3
+LEAST_VARIANCE = 1e-2
 """Of a component, in features of variance 1."""
+LIKELY = 0.98
+"""Of the largest A^2 log k: numbers of clusters above it are averaged, as the largest of them is chance."""
+AROUND = (0.75, 0.9, 1.0, 1.2, 1.5)
+"""Numbers of clusters of the clusterings that vote, in units of the chosen number."""
+VOTES = 3
+"""Clusterings with each of these numbers."""
+APART = 0.5
+"""Share of clusterings that must have two groups of neurons apart for these to be two types."""
 
 
 @dataclass(frozen=True)
@@ -56,46 +69,85 @@ def find_cell_types(wiring: Wiring, features: np.ndarray, weight: np.ndarray, n_
     """
     matrix = wiring.csr(np.where(np.isfinite(weight), weight, 0.0))
     everyone = np.random.default_rng(0).permutation(len(features))
-    stability = float("nan")
+    likely, stability = 1, float("nan")
     if n_types is None:
-        n_types, stability = most_stable(features, matrix, everyone)
-    labels, seen = relational_mixture(features, matrix, n_types, everyone[:MOST_NEURONS], seed=0)
+        likely, stability = most_stable(features, matrix, everyone)
+    labels = agreed(votes(features, matrix, n_types or likely), everyone[:MOST_NEURONS], n_types)
     from sklearn.cluster import KMeans  # scikit-learn takes two seconds to import
 
-    plain = KMeans(n_types, n_init=3, random_state=0).fit_predict(seen).astype(np.int64)
-    return CellTypes(labels, plain, n_types, stability)
+    seen, found = with_partners(features, matrix, labels), len(np.unique(labels))
+    plain = KMeans(found, n_init=3, random_state=0).fit_predict(seen).astype(np.int64)
+    return CellTypes(labels, plain, found, stability)
+
+
+def votes(features: np.ndarray, matrix: scipy.sparse.csr_matrix, n_types: int) -> np.ndarray:
+    """(N, V) labels of clusterings with about that many clusters, each from other neurons and another start."""
+    rng, labels = np.random.default_rng(1), []
+    for seed, factor in enumerate(AROUND * VOTES if n_types > 1 else ()):
+        sample = rng.permutation(len(features))[:MOST_NEURONS]
+        k = min(max(round(n_types * factor), 2), len(sample))
+        labels.append(relational_mixture(features, matrix, k, sample, seed))
+    return np.stack(labels, 1) if labels else np.zeros((len(features), 1), dtype=np.int64)
+
+
+def agreed(labels: np.ndarray, sample: np.ndarray, n_types: int | None) -> np.ndarray:
+    """(N,) labels that most of several clusterings (N, V) agree on.
+
+    Average linkage of the neurons of a sample; all others join those who mostly have their labels.
+
+    Args:
+        labels: clusterings.
+        sample: (M,) neurons.
+        n_types: number of clusters, if it is known; otherwise the tree is cut where half of the clusterings agree.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    tree = linkage(labels[sample], "average", metric="hamming")
+    cut = fcluster(tree, APART, "distance") if n_types is None else fcluster(tree, n_types, "maxclust")
+    share = np.zeros((len(labels), int(cut.max())))
+    for column in labels.T:
+        table = np.zeros((int(column.max()) + 1, share.shape[1]))
+        np.add.at(table, (column[sample], cut - 1), 1.0)
+        share += (table / np.bincount(cut)[1:])[column]
+    return share.argmax(1).astype(np.int64)
 
 
 def most_stable(features: np.ndarray, matrix: scipy.sparse.csr_matrix, order: np.ndarray) -> tuple[int, float]:
-    """Number of clusters on which two disjoint halves of the neurons agree most, and their agreement."""
+    """Number of clusters on which two disjoint halves of the neurons agree most, about, and their agreement."""
     from sklearn.metrics import adjusted_rand_score
 
     middle = len(order) // 2
     halves = order[:middle][:MOST_NEURONS], order[middle:][:MOST_NEURONS]
-    best, agreement, most = 1, 0.0, 0.0
+    tried, agreement, gain = [1], [0.0], [0.0]
     for k in CANDIDATES:
         if middle < k * NEURONS_PER_CLUSTER / 2:
             break
         first, second = (
-            [relational_mixture(features, matrix, k, half, 2 * start + side)[0] for start in range(STARTS)]
+            [relational_mixture(features, matrix, k, half, 2 * start + side) for start in range(STARTS)]
             for side, half in enumerate(halves)
         )
         score = float(np.mean([adjusted_rand_score(a, b) for a in first for b in second]))
-        if score**2 * np.log(k) > most:
-            best, agreement, most = k, score, score**2 * np.log(k)
-    logger.info("cell types: %d clusters, agreement of halves %.3f", best, agreement)
-    return best, agreement
+        tried, agreement, gain = [*tried, k], [*agreement, score], [*gain, max(score, 0.0) ** 2 * np.log(k)]
+    likely = np.array(gain) >= LIKELY * max(gain)
+    best = round(float(np.exp(np.log(tried)[likely].mean()))) if max(gain) > 0 else 1
+    logger.info("cell types: about %d clusters, agreement of halves %.3f", best, agreement[int(np.argmax(gain))])
+    return best, agreement[int(np.argmax(gain))]
 
 
 def relational_mixture(
     features: np.ndarray, matrix: scipy.sparse.csr_matrix, n_types: int, sample: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) of all neurons from mixtures fitted to a sample, and the features (N, F') of the last round."""
-    seen, labels = features, mixture_labels(features, n_types, sample, seed)
+) -> np.ndarray:
+    """(N,) labels of all neurons from mixtures fitted to a sample."""
+    labels = mixture_labels(features, n_types, sample, seed)
     for _ in range(ROUNDS if n_types > 1 else 0):
-        seen = np.hstack([features, PARTNER_WEIGHT * partner_profile(matrix, labels)])
+        seen = with_partners(features, matrix, labels)
         labels = mixture_labels(seen, n_types, sample, seed)
-    return labels, seen
+    return labels
+
+
+def with_partners(features: np.ndarray, matrix: scipy.sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """(N, F + P) own features and those of the partners."""
+    return np.hstack([features, PARTNER_WEIGHT * partner_profile(matrix, labels)])
 
 
 def mixture_labels(features: np.ndarray, n_types: int, sample: np.ndarray, seed: int) -> np.ndarray:
