@@ -13,14 +13,17 @@ TURNED_AT_ONCE = 16
 """Neurons: the values of one frame that a cache line holds."""
 
 
-def neuron_major(block: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def neuron_major(block: np.ndarray, out: np.ndarray | None = None, centre: np.ndarray | None = None) -> np.ndarray:
     """(T, N) of any float type -> (N, T) float64, written to ``out`` if given; a few neurons at a time, so that reads
-    stay in the cache."""
+    stay in the cache. What is in ``centre`` (N,), of the block's type, is taken off."""
     result = np.empty(block.shape[::-1]) if out is None else out
 
     def turn(part: int) -> None:
         neurons = slice(part * TURNED_AT_ONCE, (part + 1) * TURNED_AT_ONCE)
-        result[neurons] = block[:, neurons].T
+        if centre is None:
+            result[neurons] = block[:, neurons].T
+        else:
+            np.subtract(block[:, neurons].T, centre[neurons, None], out=result[neurons], casting="same_kind")
 
     in_parallel(turn, -(-block.shape[1] // TURNED_AT_ONCE))
     return result
