@@ -190,6 +190,7 @@ class GroupSums:
         rows_each = 2 + own.n_terms
         self._groups = input_groups(wiring, columns, rows_each, n_frames)
         self._products: list[np.ndarray | None] = [None] * len(self._groups)
+        self._rounded: list[np.ndarray | None] = [None] * len(self._groups)  # of rows off their means
         self._held: dict[str, np.ndarray] = {}
         self._n_held = 0
         self._centre: dict[str, np.ndarray] = {}  # means that are taken off; empty as long as numbers have 64 bits
@@ -226,16 +227,13 @@ class GroupSums:
         }
 
         def add_group(g: int) -> None:
-            group = self._groups[g]
-            rows = self._rows(group, held)
-            product = rows @ rows.T
-            if self._centre:
-                product = self._with_means(group, product.astype(np.float64))
-            before = self._products[g]
+            rows = self._rows(self._groups[g], held)
+            sums = self._rounded if self._centre else self._products
+            before = sums[g]
             if before is None:
-                self._products[g] = product
+                sums[g] = (rows @ rows.T).astype(np.float64, copy=False)
             else:
-                before += product
+                before += rows @ rows.T
 
         in_parallel(add_group, len(self._groups))
         if self._may_round and self._least_noise("e" in held) > NOISY:
@@ -285,6 +283,12 @@ class GroupSums:
 
     def _so_far(self, has_stimulus: np.ndarray) -> GroupGrams:
         products = [p for p in self._products if p is not None]
+        rounded = [p for p in self._rounded if p is not None]
+        if rounded:
+            products = [
+                exact + self._with_means(group, off)
+                for exact, group, off in zip(products, self._groups, rounded, strict=True)
+            ]
         return GroupGrams(self._wiring, self._columns, self._groups, products, has_stimulus, self._own.n_terms)
 
 

@@ -146,15 +146,38 @@ def _by_receiver(
     config: ExperimentConfig,
     on_round: Callable[[int, float], None],
 ) -> tuple[_Senders, np.ndarray]:
-    """Functions for the receivers of every type, and the types that they lead to, until these stay the same."""
+    """Functions for the receivers of every type, and the types that they lead to, until these stay the same.
+
+    While functions are coarse, receivers may be better off with those of another type; in the end they have their own.
+    """
     loops = has_loops(form.wiring)
     for _ in range(MOST_TYPINGS):
-        nearest = [np.bincount(senders.receiver[group == r]).argmax() for r in range(int(group.max()) + 1)]
-        senders = _sorted(data, [senders.curves[r] for r in nearest], group, loops, on_round)
+        senders = _sorted(data, _nearest(senders, group), group, loops, on_round)
         before, group = group, _types(senders, form, voltage, config)
         if normalized_mutual_info_score(before, group) > SAME:
             break
+    if (senders.receiver != group).any():
+        senders = _for_receivers(data, _nearest(senders, group), group, loops, on_round)
     return senders, group
+
+
+def _nearest(senders: _Senders, group: np.ndarray) -> list[SenderCurves]:
+    """For every type, the functions that most of its neurons have as receivers."""
+    return [senders.curves[np.bincount(senders.receiver[group == r]).argmax()] for r in range(int(group.max()) + 1)]
+
+
+def _for_receivers(
+    data: Products,
+    curves: list[SenderCurves],
+    receiver: np.ndarray,
+    loops: bool,
+    on_round: Callable[[int, float], None],
+) -> _Senders:
+    """Functions for groups of receivers, improved on their own equations."""
+    pairs = [
+        improve_senders(data, curve, receiver == r, loops, LATER_FLOORS, on_round) for r, curve in enumerate(curves)
+    ]
+    return _Senders(receiver, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 def _sorted(
@@ -166,15 +189,11 @@ def _sorted(
 ) -> _Senders:
     """Functions for groups of receivers, who join the group whose functions explain them best."""
     for _ in range(MOST_SORTINGS):
-        pairs = [
-            improve_senders(data, curve, receiver == r, loops, LATER_FLOORS, on_round) for r, curve in enumerate(curves)
-        ]
-        curves = [pair[0] for pair in pairs]
-        senders = _Senders(receiver, curves, [pair[1] for pair in pairs])
+        senders = _for_receivers(data, curves, receiver, loops, on_round)
         better = senders.variance().argmin(0)
         if (better == receiver).all() or len(np.unique(better)) < len(curves):
             break
-        receiver = better
+        curves, receiver = senders.curves, better
     return senders
 
 
