@@ -5,7 +5,7 @@ lobe four times on average). Neurons are put into groups; a group gathers the un
 with itself holds the matrix of every member.
 
 Where the equations leave much noise, the products are of 32-bit numbers, off the mean of each: their rounding is far
-below what the noise does to the sums, and they take half the time. The first frames tell, in 64 bits.
+below what the noise does to the sums, and they cost less. The first frames tell, in 64 bits.
 """
 
 import heapq
