@@ -56,6 +56,10 @@ class _Senders:
         """(N, F) free coefficients of every neuron, with the functions of its group."""
         return np.stack([fit.free for fit in self.fits])[self.receiver, np.arange(len(self.receiver))]
 
+    def misfit(self) -> float:
+        """Mean log residual variance of all neurons, each with the functions of its group."""
+        return float(np.log(self.variance()[self.receiver, np.arange(len(self.receiver))]).mean())
+
     def variance(self) -> np.ndarray:
         """(R, N) residual variance of every neuron with the functions of every group."""
         return np.stack([fit.variance for fit in self.fits])
@@ -148,7 +152,8 @@ def _by_receiver(
 ) -> tuple[_Senders, np.ndarray]:
     """Functions for the receivers of every type, and the types that they lead to, until these stay the same.
 
-    While functions are coarse, receivers may be better off with those of another type; in the end they have their own.
+    While functions are coarse, receivers may be better off with those of another type; in the end they have their own,
+    where these explain more.
     """
     loops = has_loops(form.wiring)
     for _ in range(MOST_TYPINGS):
@@ -157,7 +162,8 @@ def _by_receiver(
         if normalized_mutual_info_score(before, group) > SAME:
             break
     if (senders.receiver != group).any():
-        senders = _for_receivers(data, _nearest(senders, group), group, loops, on_round)
+        own = _for_receivers(data, _nearest(senders, group), group, loops, on_round)
+        senders = own if own.misfit() < senders.misfit() else senders
     return senders, group
 
 
