@@ -138,6 +138,12 @@ def test_clusterings_that_split_and_merge_other_types_agree_on_the_types(n_types
     assert right[-1] > 0.98
 
 
+def test_one_neuron_is_one_type() -> None:
+    wiring = lobula.Wiring.from_edges(np.array([[0], [0]]), 1)
+    found = find_cell_types(wiring, np.zeros((1, 3)), np.ones(1))
+    assert (found.n_types, found.gmm.tolist()) == (1, [0])
+
+
 def test_clusters_find_types_and_their_number() -> None:
     """Three types that differ in one value and in whom they talk to; the number of types is not given."""
     rng = np.random.default_rng(0)

@@ -102,6 +102,8 @@ def agreed(labels: np.ndarray, sample: np.ndarray, n_types: int | None) -> np.nd
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    if len(sample) < 2:  # no pair to link
+        return np.zeros(len(labels), dtype=np.int64)
     tree = linkage(labels[sample], "average", metric="hamming")
     cut = fcluster(tree, APART, "distance") if n_types is None else fcluster(tree, n_types, "maxclust")
     share = np.zeros((len(labels), int(cut.max())))
