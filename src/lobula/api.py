@@ -62,6 +62,7 @@ def fit(
         NonFiniteError: if the activity holds NaN or infinity.
         ConfigError: if method, dt or a setting is not valid.
         MissingInputError: if a prior is asked for whose annotation is not given.
+        StillError: if no voltage moves.
     """
     if method not in ("ridge", "spline", "gnn"):
         raise ConfigError(f"fit: method is {method!r}, expected 'ridge', 'spline' or 'gnn'")

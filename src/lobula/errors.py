@@ -24,6 +24,10 @@ class NonFiniteError(LobulaError, ValueError):
     """A recording or a result holds NaN or infinity."""
 
 
+class StillError(LobulaError, ValueError):
+    """A recording of a circuit that rests: it tells nothing."""
+
+
 class MissingInputError(LobulaError, FileNotFoundError):
     """A file or directory that a stage needs does not exist."""
 

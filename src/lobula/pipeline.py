@@ -163,6 +163,7 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
     called = False
     process_device(config.training.device)  # an error comes before an estimator that may take minutes
     recording = _recording(directory.path, config)
+    recording["train"].check_moves()
     truth = _truth(directory, config, recording)
     for name in config.training.estimators:
         digest = _model_digest(directory, config, name)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lobula
 from lobula.data.fields import ChunkCache
 from lobula.data.recording import Recording
 from lobula.data.store import RecordingWriter
 from lobula.data.wiring import Wiring
-from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError
+from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError, StillError
 
 N_FRAMES = 47
 DT = 0.02
@@ -192,3 +193,13 @@ def test_cache_never_exceeds_its_bound(puts: list[tuple[int, int]], bound: int) 
         assert cache.n_bytes <= bound
     kept = [chunk for tile in range(10) if (chunk := cache.get(("x", 0, tile))) is not None]
     assert cache.n_bytes == sum(chunk.nbytes for chunk in kept)
+
+
+def test_a_circuit_that_rests_is_one_clear_line() -> None:
+    wiring = Wiring.from_edges(np.array([[0, 1], [1, 0]]), 2)
+    resting = np.full((100, 2), 50.0, dtype="f4") + np.linspace(0, 1e-3, 100, dtype="f4")[:, None]
+    with pytest.raises(StillError, match="no voltage moves by more than"):
+        lobula.fit(resting, wiring, dt=0.01, method="ridge")
+    moving = resting.copy()
+    moving[:, 1] += np.sin(np.arange(100, dtype="f4"))
+    Recording.from_arrays(moving, wiring, 0.01)["train"].check_moves()

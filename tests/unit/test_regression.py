@@ -13,9 +13,9 @@ from lobula.kernels import get_activation
 from lobula.metrics import line_fit
 from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spline, gram_device, ridge, solve
 from lobula.regression.curve import initial_knots, merge_close, refined_knots
+from lobula.regression.curve_step import bounded_step, some_targets
 from lobula.regression.gram import block_arrays
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
-from lobula.regression.spline import bounded_step, some_targets
 from lobula.regression.tabulate import NeuronCurves, tabulate
 
 relu = get_activation("relu")

@@ -16,9 +16,9 @@ from lobula.kernels import get_activation
 from lobula.metrics import line_fit
 from lobula.regression import NeuronGrams, WeightPrior, accumulate, fit_spline, solve
 from lobula.regression.columns import Columns
+from lobula.regression.curve_step import some_targets
 from lobula.regression.prior import edges_in, inferred_signs
 from lobula.regression.signed import LEAST_LEAK, bounded_minimum, neuron_with_signs
-from lobula.regression.spline import some_targets
 from lobula.regression.tied import means_precision
 
 relu = get_activation("relu")

@@ -18,6 +18,7 @@ from lobula.recovery.dynamic_types import find_dynamic_types, own_rates, with_le
 from lobula.recovery.gauge import sample_voltage
 from lobula.regression import LinearCircuit, accumulate, dense, fit_circuit, fit_spline, gram, ridge, solve
 from lobula.regression.curve import PiecewiseLinear, SmoothCurve
+from lobula.regression.curve_step import hat_grams
 from lobula.regression.dense_curve import basis_grams
 from lobula.regression.edge_messages import EdgeMessages, GroupMessages
 from lobula.regression.gram import NeuronGrams
@@ -25,7 +26,6 @@ from lobula.regression.held_out import circuit_predictor
 from lobula.regression.own_terms import NoTerms, OwnTerms, SplineTerms, TanhTerm
 from lobula.regression.pair_grams import PairGrams
 from lobula.regression.ridge import Recount
-from lobula.regression.spline import hat_grams
 from lobula.regression.update_form import prepare
 from lobula.scoring import in_gauge, score_ceiling
 from lobula.training.closed_form import train_spline

@@ -9,9 +9,11 @@ from typing import Literal
 import numpy as np
 
 from lobula.data.fields import FieldSource
-from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError
+from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError, StillError
 
 TargetKind = Literal["observed", "drift"]
+STILL = 1e-4
+"""Of the largest voltage: what moves less is a circuit that rests."""
 BLOCK_FRAMES = 1_000  # half a chunk: twice the reads from the cache, half the memory
 
 
@@ -128,6 +130,20 @@ class Split:
         for block in self.blocks(2 * BLOCK_FRAMES):
             low, high = np.minimum(low, block.voltage.min(0)), np.maximum(high, block.voltage.max(0))
         return low, high
+
+    def check_moves(self) -> None:
+        """One clear line for a circuit that rests: nothing can be told from it.
+
+        Raises:
+            StillError: if no voltage moves by more than `STILL` of the largest.
+        """
+        low, high = self.visited_range
+        moved, largest = float((high - low).max()), float(max(np.abs(low).max(), np.abs(high).max()))
+        if moved <= STILL * largest:
+            raise StillError(
+                f"{self.name}: no voltage moves by more than {moved:.2g} where voltages are up to {largest:.2g}, "
+                f"expected {STILL * largest:.2g} at least: the circuit rests; use a stimulus, noise or other weights"
+            )
 
     def stimulus(self, start: int = 0, stop: int | None = None) -> np.ndarray | None:
         """(stop - start, H) or (stop - start, N) float32 stimulus, or None if there is none; see `Wiring.spread`."""

@@ -7,12 +7,13 @@ import numpy as np
 
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import Curve, SmoothCurve, initial_knots
+from lobula.regression.curve_step import curve_step, settle_gauge, some_targets
 from lobula.regression.edge_messages import GroupMessages, MessageFunction
 from lobula.regression.gram import Frames, accumulate
 from lobula.regression.own_curves import GroupCurves
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, solve
-from lobula.regression.spline import FLOORS, curve_step, improved, settle_gauge, some_targets
+from lobula.regression.spline import FLOORS, improved
 
 FIRST_FLOOR = 3
 """Of `spline.FLOORS`: the functions are nearly right when the groups are known."""

@@ -65,6 +65,8 @@ def is_dense(wiring: Wiring, grams: NeuronGrams, active: np.ndarray) -> bool:
     if not isinstance(grams.grams, PairGrams) or len(np.unique(grams.has_stimulus)) > 1:
         return False
     n_active = int(active.sum())
+    if n_active == 0:  # nothing to decompose
+        return False
     has_self = np.zeros(wiring.n_neurons, dtype=bool)
     has_self[wiring.post[wiring.pre == wiring.post]] = True
     live = np.bincount(wiring.post[active[wiring.pre]], minlength=wiring.n_neurons)

@@ -20,9 +20,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import PiecewiseLinear, merge_close
+from lobula.regression.curve_step import SHORTEST, misfit, projected_normal, some_targets
 from lobula.regression.gram import Frames, accumulate, add_product, block_arrays, design_rows, frame_blocks, stimulated
 from lobula.regression.ridge import LinearCircuit, solve
-from lobula.regression.spline import SHORTEST, misfit, projected_normal, some_targets
 from lobula.regression.threads import in_parallel, neuron_major
 
 logger = logging.getLogger(__name__)

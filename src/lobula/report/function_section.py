@@ -11,7 +11,7 @@ from lobula.figures.curves import Curve
 from lobula.recovery.gauge import find_gauge
 from lobula.recovery.linearise import visited_frames
 from lobula.regression import PiecewiseLinear
-from lobula.regression.spline import settle_gauge
+from lobula.regression.curve_step import settle_gauge
 from lobula.report.exhibits import Exhibit, Section
 from lobula.report.inputs import ReportInputs
 

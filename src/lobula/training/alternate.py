@@ -11,13 +11,13 @@ from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.low_rank import low_rank
 from lobula.models.messages import learned_messages, message_function
+from lobula.regression.curve_step import misfit, some_targets
 from lobula.regression.edge_messages import EdgeMessages, Messages
 from lobula.regression.fit import fit_circuit
 from lobula.regression.gram import Frames, pairs_are_cheaper
 from lobula.regression.latent import fit_low_rank
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit, Solver, solve
-from lobula.regression.spline import misfit, some_targets
 from lobula.regression.tabulate import tabulate
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared

@@ -16,6 +16,7 @@ from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork, SourceNetwork
 from lobula.models.messages import SHARED_POINTS
 from lobula.models.pair_gnn import PairGNN
+from lobula.regression.curve_step import weighted_normal
 from lobula.regression.dense_curve import column_grams, equations_of
 from lobula.regression.gram import (
     NO_TERMS,
@@ -29,7 +30,6 @@ from lobula.regression.gram import (
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit
-from lobula.regression.spline import weighted_normal
 from lobula.regression.threads import in_parallel, neuron_major
 
 BLOCK_BYTES = 2e8
