@@ -12,7 +12,8 @@ as many optimiser steps, each of 64 frames seen (batch x time_step).
 
 One file per row and seed in benchmarks/results/signal/<study>-<row>-seed<k>.json, with settings, machine, versions and
 wall time; recordings live in a temporary directory. Rows fit the exact derivative (target drift) unless they say
-otherwise. Killed, the same command goes on.
+otherwise. Killed, the same command goes on. A row that comes to the settings of another study's is not run again: its
+file names that one's.
 """
 
 import argparse

@@ -42,7 +42,9 @@ class SplineConfig(Section):
     )
     monotone: bool = param(True, "the message function never falls", role="tunable")
     max_frames: int | None = param(32_000, "frames for the weights; null for all", unit="frames", ge=2)
-    curve_frames: int = param(4_000, "frames for the message function", unit="frames", ge=2, scale="log")
+    curve_frames: int = param(
+        4_000, "frames for the message function; twenty per input where that is more", unit="frames", ge=2, scale="log"
+    )
     curve_neurons: int = param(
         1_500, "equations that determine the message function", unit="neurons", ge=1, scale="log"
     )

@@ -96,13 +96,13 @@ class CurveProblem:
         equation, up to a constant."""
         wiring, fed = self.wiring, self.fed
         grams = accumulate(self.frames, wiring, curve, self.target, self.n_frames, own=self.own)
-        circuit, has_stimulus = solver(grams, wiring), grams.has_stimulus
+        circuit, has_stimulus, n_frames = solver(grams, wiring), grams.has_stimulus, grams.n_frames
         draws, log_det = posterior_draws(grams, circuit, wiring, fed, -(-DRAWS // len(fed)))
         del grams
         slope = self._slope_of_draws(curve, draws, inverse_variances(circuit, fed), has_stimulus)
         products = basis_grams(self.frames, wiring, curve, circuit.theta, self.target, self.n_frames, self.own)
         normal, rhs = weighted_normal(products, curve.size, circuit, wiring, fed)
-        score = misfit(circuit, fed) + float(log_det.mean()) / self.n_frames
+        score = misfit(circuit, fed) + float(log_det.mean()) / n_frames
         return bounded_step(normal, rhs - slope, [curve], self.monotone), score
 
     def _slope_of_draws(
@@ -166,7 +166,8 @@ def evidence_curve(
 def posterior_draws(
     grams: NeuronGrams, circuit: LinearCircuit, wiring: Wiring, neurons: np.ndarray, n_draws: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Draws of the coefficients from their posterior, around its mean, and log det(1 + H'H / lambda).
+    """Draws of the coefficients from their posterior, around its mean, and the log determinant of its precision,
+    in units of lambda and the noise.
 
     Args:
         grams: products of ``[messages, v, 1, (I), (own terms), y]`` of every neuron.

@@ -8,8 +8,8 @@ takes a Gauss-Newton step on the residual that those solutions leave,
 
 with phi_k the hat functions of the knots, P_i^perp the projection off neuron i's own regressors and w_i its inverse
 residual variance. It starts at g(v) = v and knows nothing of the true nonlinearity. Monotone curves have increments >=
-0. Reference: Golub & Pereyra (1973); Kaufman (1975), A variable projection method for separable nonlinear least
-    squares.
+0. Where noise is left and neurons have many inputs, `noisy_curve` takes over from there. Reference: Golub & Pereyra
+(1973); Kaufman (1975), A variable projection method for separable nonlinear least squares.
 """
 
 import logging
@@ -118,7 +118,7 @@ def fit_spline(
     begun = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
     curve, history = improved(begun, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
-    problem = CurveProblem(source, part, target, curve_frames, own, monotone)
+    problem = CurveProblem(source, part, target, n_frames, own, monotone)
     if solver is solve and problem.residual_misleads(lambda: solved(curve, 0.0)):
         problem = replace(problem, wiring=some_targets(wiring, max(curve_neurons, LEAST_EQUATIONS)))
         curve = evidence_curve(problem, [curve, begun], sample, n_rounds, lambda score: on_round(len(history), score))
