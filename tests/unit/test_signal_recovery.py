@@ -72,6 +72,14 @@ def test_all_neurons_at_once_get_the_same_numbers_as_one_by_one(
         np.testing.assert_allclose(getattr(at_once, name), getattr(one_by_one, name), rtol=1e-5, atol=1e-8)
 
 
+def test_messages_that_never_vary_determine_nothing() -> None:
+    recording = Recording.from_arrays(40 + noisy()["train"].voltage(), all_pairs(40, False), PLANTED_DT)
+    circuit = fit_circuit(recording["train"], recording.wiring, np.tanh)
+    assert (circuit.theta == 0).all()
+    assert (circuit.resolution == 0).all()
+    assert np.isinf(circuit.theta_stderr).all()
+
+
 def test_equations_too_large_to_keep_get_the_same_solution(monkeypatch: pytest.MonkeyPatch) -> None:
     split = noisy()["train"]
     planted = planted_circuit(n=40)

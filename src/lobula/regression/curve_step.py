@@ -175,8 +175,6 @@ def shrunk(products: np.ndarray, circuit: LinearCircuit, i: int, wiring: Wiring)
 def bounded_step(normal: np.ndarray, rhs: np.ndarray, curves: list[Curve], monotone: bool) -> np.ndarray:
     """Minimises d'Ad/2 - b'd with increments of the curves >= 0 if monotone; undetermined directions stay put."""
     typical = np.trace(normal) / len(rhs)
-    if not typical > 0:  # no message varies
-        return np.zeros(len(rhs))
     values = np.concatenate([curve.values for curve in curves])
     smooth = block_diag(*(roughness(curve.knots) for curve in curves)) * (1e-7 * typical)
     system = normal + 1e-9 * typical * np.eye(len(rhs)) + smooth
