@@ -109,6 +109,7 @@ def check_activity(voltage: np.ndarray, wiring: Wiring) -> None:
 
 def _estimate(recording: Recording, config: ExperimentConfig, method: Method, folder: Path) -> Estimates:
     """Estimates; with a column on which candidates there are, where the graph is not known."""
+    recording["train"].check_moves()
     estimates = _recovered(recording, config, method, folder)
     return with_support(estimates, recording, config.update) if config.update.graph == "all_pairs" else estimates
 

@@ -102,8 +102,7 @@ def fit_spline(
         solver: what solves for the circuit.
         curve_source: where the frames of curve rounds are from; None: stretches of ``frames``.
     """
-    sample, part = voltage_sample(frames, target), some_targets(wiring, curve_neurons)
-    source = frames if curve_source is None else curve_source
+    sample, part, source = voltage_sample(frames, target), some_targets(wiring, curve_neurons), curve_source or frames
     n_frames = max(curve_frames, FRAMES_PER_WEIGHT * part.n_edges // max(int((part.in_degree > 0).sum()), 1))
 
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
@@ -119,7 +118,8 @@ def fit_spline(
     curve, history = improved(begun, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
     problem = CurveProblem(source, part, target, n_frames, own, monotone)
-    if solver is solve and problem.residual_misleads(lambda: solved(curve, 0.0)):
+    alone = curve_source is None and solver is solve  # where types have functions of their own, misfit is no noise
+    if alone and problem.residual_misleads(lambda: solved(curve, 0.0)):
         problem = replace(problem, wiring=some_targets(wiring, max(curve_neurons, LEAST_EQUATIONS)))
         curve = evidence_curve(problem, [curve, begun], sample, n_rounds, lambda score: on_round(len(history), score))
     circuit = fit_circuit(frames, wiring, curve, target, max_frames, own=own, solver=solver)

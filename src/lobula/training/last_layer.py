@@ -97,6 +97,8 @@ def last_layer_step(
     dense = pairs_are_cheaper(wiring, own) and not model.sees_target
     grams = (shared_grams if dense else equation_grams)(model, split, wiring, circuit.theta, target, max_frames, own)
     normal, rhs = weighted_normal(grams, n_features, circuit, wiring, fed)
+    if not normal.any():  # no message counts: all weights are nil
+        return torch.zeros(n_features)
     scale = np.sqrt(np.diag(normal) + 1e-12 * np.trace(normal))
     scaled = normal / np.outer(scale, scale) + damping * np.eye(n_features)
     return torch.as_tensor(np.linalg.solve(scaled, rhs / scale) / scale, dtype=torch.float32)
