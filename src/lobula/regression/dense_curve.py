@@ -1,6 +1,6 @@
 """Products for the curve's Gauss-Newton step where neurons have many inputs: matrix products instead of histograms.
 
-The columns of `spline.curve_step` for equation i and value k of the curve are sum_j theta_ij phi_k(v_j): one product of
+The columns of `curve_step` for equation i and value k of the curve are sum_j theta_ij phi_k(v_j): one product of
 (frames, neurons) and (neurons, equations) for every k, and one more with the messages for all products with regressors.
 """
 

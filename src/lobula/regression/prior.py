@@ -100,7 +100,7 @@ class WeightPrior:
 
         Args:
             grams: from `gram.accumulate`.
-            wiring: the graph of the fit: the whole one, or one with some of its edges (`spline.some_targets`).
+            wiring: the graph of the fit: the whole one, or one with some of its edges (`curve_step.some_targets`).
             floor: lower bound on lambda / n_frames.
             recount: as in `ridge.solve`.
         """

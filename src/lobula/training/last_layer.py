@@ -85,7 +85,7 @@ def last_layer_step(
     Args:
         model: its other parameters stay.
         split: training frames.
-        wiring: edges into the neurons whose equations are used (`regression.spline.some_targets`).
+        wiring: edges into the neurons whose equations are used (`regression.curve_step.some_targets`).
         circuit: solved for ``wiring`` with the model's present messages.
         target: "observed" or "drift".
         max_frames: frames used, spread over the split.
