@@ -87,7 +87,7 @@ def test_the_step_is_uphill_in_the_evidence(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_allclose(slope, wanted, atol=0.03 * np.abs(wanted).max())
 
 
-def spline_of(recording: Recording, **settings: object) -> SplineFit:
+def spline_of(recording: Recording) -> SplineFit:
     form = prepare("self_coupling", recording["train"], recording.wiring, "observed")
     rounds = {"n_knots": 20, "n_rounds": 10, "curve_frames": 1500, "curve_neurons": 30, "basis": "cubic"}
     return fit_spline(recording["train"], form.wiring, "observed", start="best", own=form.own, **rounds)
