@@ -160,7 +160,8 @@ def test_ridge_recovers_a_network_whose_parameters_drift(period: float | None, t
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"training.estimators": ["ridge", "spline"]}, "training.estimators spline"),
+        ({"training.estimators": ["ridge", "gnn"]}, "training.estimators gnn"),
+        ({"spline.sharing": "type"}, "spline.sharing=type"),
         ({"update.form": "self_coupling"}, "update.form=self_coupling"),
         ({"update.varying": "drift", "update.form": "spline"}, "update.form=spline"),
         ({"prior.sign": "inferred"}, "prior"),
@@ -178,6 +179,10 @@ def test_settings_of_a_change_that_is_not_asked_for_are_refused(tmp_path: Path) 
         settings(update__drift_period=10.0)
     with pytest.raises(ConfigError, match=r"ridge\.widths: got receiver"):
         settings(ridge__widths="receiver")
+    with pytest.raises(ConfigError, match=r"spline\.sharing: got receiver .*none"):
+        settings(spline__sharing="receiver")
+    with pytest.raises(ConfigError, match=r"spline\.sharing: got receiver .*drift"):
+        settings(update__varying="drift", spline__sharing="receiver")
     recording, _ = recorded(network(10, model="N6"), 200)
     recording["train"].trials = Trials(50, np.zeros((4, 10), "f4"))
     with pytest.raises(ConfigError, match=r"recording of trials"):
@@ -191,6 +196,7 @@ def test_a_run_of_a_drifting_network_is_scored(tmp_path: Path) -> None:
         {**sizes, **small, "scoring.rollout_steps": 20, "simulation.process_noise": 0.1}
     )
     scores = lobula.run(config, tmp_path, progress=False).scores
-    assert scores["ridge"]["W"]["r2"] > 0.999
-    assert scores["ridge"]["prediction"]["one_step_pearson"] > 0.9999
-    assert scores["ridge"]["drift"]["tau_half"]["r2"] > 0.999
+    for rung in ("ridge", "spline"):
+        assert scores[rung]["W"]["r2"] > 0.999
+        assert scores[rung]["prediction"]["one_step_pearson"] > 0.9999
+        assert scores[rung]["drift"]["tau_half"]["r2"] > 0.999

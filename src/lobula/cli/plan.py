@@ -159,7 +159,7 @@ def _spline(config: ExperimentConfig, wiring: Wiring, n_train: int) -> float:
     curve = n_frames * (CURVE_FRAME_NEURON * n + share * CURVE_FRAME_EDGE * wiring.n_edges)
     rounds = settings.n_rounds * (_regression(wiring, n_frames, settings.curve_neurons) + curve)
     whole = _regression(wiring, _at_most(settings.max_frames, n_train))
-    if settings.sharing == "all":
+    if settings.sharing in ("all", "receiver"):
         return rounds + whole
     groups = wiring.in_degree if settings.sharing == "neuron" else np.minimum(wiring.in_degree, INPUT_TYPES)
     products = n_frames * GRAM_FRAME_Q * share * _gram_size(wiring.in_degree + settings.own_knots * groups)

@@ -87,15 +87,22 @@ def _refuse_varying(config: Any) -> None:
             f"ridge.widths: got receiver with update.varying={update.varying} and update.weights={update.weights}, "
             "expected plasticity and absolute; or set ridge.widths=one"
         )
+    sharing = config.spline.sharing
+    if sharing == "receiver" and (update.varying, update.weights) != ("plasticity", "absolute"):
+        raise ConfigError(
+            f"spline.sharing: got receiver with update.varying={update.varying} and update.weights={update.weights}, "
+            "expected plasticity and absolute; or set spline.sharing=all"
+        )
     if update.varying == "none":
         if update.drift_period is not None:
             raise ConfigError("update.drift_period: is given, but update.varying is none; set update.varying=drift")
         return
-    if tuple(config.training.estimators) != ("ridge",):
-        others = ", ".join(name for name in config.training.estimators if name != "ridge")
+    if "gnn" in config.training.estimators:
         raise ConfigError(
-            f"{prefix} training.estimators {others}, expected ridge alone; set training.estimators=[ridge]"
+            f"{prefix} training.estimators gnn, expected ridge and spline; set training.estimators=[ridge,spline]"
         )
+    if sharing not in ("all", "receiver"):
+        raise ConfigError(f"{prefix} spline.sharing={sharing}, expected all, or receiver where it is plasticity")
     if config.prior.is_active:
         raise ConfigError(f"{prefix} prior {config.prior.label}, expected none; turn section prior off")
     if update.graph == "all_pairs":

@@ -30,11 +30,12 @@ class SplineConfig(Section):
     )
     n_knots: int = param(40, "knots of the message function", ge=3, le=1_000, role="tunable", search=(10, 120))
     n_rounds: int = param(12, "alternations at most", ge=1, le=200, role="tunable", search=(3, 30))
-    sharing: Literal["all", "type", "pair", "neuron"] = param(
+    sharing: Literal["all", "type", "pair", "neuron", "receiver"] = param(
         "all",
         "who has a message function: all neurons one; or every cell type (clusters of what the shared fit recovers) or "
         "neuron its own, shrunk towards the shared one, where held-out frames are predicted better; or every pair of "
-        "cell types, sender and receiver (all pairs connected, update.weights=absolute)",
+        "cell types, sender and receiver (all pairs connected, update.weights=absolute); or every group of receivers "
+        "(update.varying=plasticity, update.weights=absolute)",
         role="block_only",
     )
     own_knots: int = param(

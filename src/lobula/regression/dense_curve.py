@@ -14,7 +14,7 @@ from lobula.data.wiring import Wiring
 from lobula.regression.curve import Basis, Curve, basis_of
 from lobula.regression.gram import Frames, block_arrays, frame_blocks, stimulated
 from lobula.regression.own_terms import OwnTerms
-from lobula.regression.pair_grams import PairSums
+from lobula.regression.pair_grams import PairGrams, PairSums
 from lobula.regression.threads import neuron_major
 
 if TYPE_CHECKING:
@@ -84,30 +84,52 @@ def column_grams(
         own: terms of every neuron's own voltage.
         block: frames at a time.
     """
-    fed, k = np.flatnonzero(wiring.in_degree > 0), n_columns
-    pairs = PairSums(wiring, torch.device("cpu"), own)
-    own_products = np.zeros((len(fed), k, k))
-    with_messages = np.zeros((wiring.n_neurons, len(fed), k))
-    with_rows = np.zeros((len(fed), k, 4 + own.n_terms))
+    pairs, sums = PairSums(wiring, torch.device("cpu"), own), ColumnSums(wiring, n_columns, own.n_terms)
     has = np.zeros(wiring.n_neurons, dtype=bool)
     for span in frame_blocks(frames, target, max_frames, block):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has = stimulated(wiring, external is not None)
         messages, columns = evaluated(voltage)
-        pairs.add(messages, voltage, external, y)
+        rows = pairs.rows_of(voltage, external, y)
+        pairs.add_rows(messages, rows, external is not None)
+        sums.add(messages, columns, rows)
+    return sums.grams(pairs.grams(has))
+
+
+class ColumnSums:
+    """Sums of the products of further columns of every equation, beside those of its messages and rows.
+
+    Args:
+        wiring: the graph, of the Q equations that count.
+        n_columns: K.
+        n_own: own terms.
+    """
+
+    def __init__(self, wiring: Wiring, n_columns: int, n_own: int) -> None:
+        self._wiring, self._fed = wiring, np.flatnonzero(wiring.in_degree > 0)
+        n_fed = len(self._fed)
+        self._own_products = np.zeros((n_fed, n_columns, n_columns))
+        self._with_messages = np.zeros((wiring.n_neurons, n_fed, n_columns))
+        self._with_rows = np.zeros((n_fed, n_columns, 4 + n_own))
+
+    def add(self, messages: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> None:
+        """Adds a block of frames: messages (T, N), columns (T, Q, K), and rows (N, M, T) as of `PairSums.rows_of`."""
         flat = columns.reshape(len(columns), -1)
-        with_messages += (neuron_major(messages) @ flat).reshape(with_messages.shape)
+        self._with_messages += (neuron_major(messages) @ flat).reshape(self._with_messages.shape)
         by_equation = columns.transpose(1, 2, 0)
-        own_products += by_equation @ by_equation.transpose(0, 2, 1)
-        rows = pairs.rows_of(voltage, external, y)[fed]
-        with_rows += by_equation @ rows.transpose(0, 2, 1)
-    whole = pairs.grams(has)
-    grams: list[np.ndarray | None] = [None] * wiring.n_neurons
-    for number, i in enumerate(fed.tolist()):
-        inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
-        across = np.concatenate([with_messages[inputs, number], with_rows[number].T[whole.kept(i)]])
-        grams[i] = np.block([[own_products[number], across.T], [across, whole[i]]])
-    return grams
+        self._own_products += by_equation @ by_equation.transpose(0, 2, 1)
+        self._with_rows += by_equation @ rows[self._fed].transpose(0, 2, 1)
+
+    def grams(self, whole: PairGrams) -> list[np.ndarray | None]:
+        """As `basis_grams`, from the products of messages and rows of the same frames."""
+        wiring = self._wiring
+        grams: list[np.ndarray | None] = [None] * wiring.n_neurons
+        for number, i in enumerate(self._fed.tolist()):
+            inputs = wiring.pre[wiring.indptr[i] : wiring.indptr[i + 1]]
+            rows = self._with_rows[number].T[whole.kept(i)]
+            across = np.concatenate([self._with_messages[inputs, number], rows])
+            grams[i] = np.block([[self._own_products[number], across.T], [across, whole[i]]])
+        return grams
 
 
 def basis_columns(bases: list[tuple[Basis, np.ndarray]], voltage: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

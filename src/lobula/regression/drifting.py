@@ -98,19 +98,26 @@ def fit_drifting(
 
 def first_period(problem: Problem, own: NoTerms | TanhTerm) -> float:
     """The period [s] that leaves least of some neurons' equations, of a few and what lies between."""
-    length, still = problem.dt * problem.frames.n_targets(problem.target), np.zeros((2, problem.wiring.n_neurons))
-    courses = [DriftCourse(length * share, still, own) for share in PERIODS]
-    best = courses[int(np.argmin([left(problem, course) for course in courses]))]
+    best = best_period(problem, own)[1]
     return refined_period(problem, best, float(np.log(PERIODS[1] / PERIODS[0])))
 
 
-def refined_period(problem: Problem, course: DriftCourse, around: float) -> float:
-    """The best period [s] around that of a course; (+-) ``around`` in its logarithm."""
+def best_period(problem: Problem, own: NoTerms | TanhTerm, period: float | None = None) -> tuple[float, DriftCourse]:
+    """Of a few periods, or of the one [s] that is known, that which leaves least: `left`, and the course."""
+    length, still = problem.dt * problem.frames.n_targets(problem.target), np.zeros((2, problem.wiring.n_neurons))
+    periods = length * PERIODS if period is None else [period]
+    courses = [DriftCourse(float(one), still, own) for one in periods]
+    scores = [left(problem, course) for course in courses]
+    return min(scores), courses[int(np.argmin(scores))]
+
+
+def refined_period(problem: Problem, course: DriftCourse, around: float, tolerance: float = PERIOD_TOLERANCE) -> float:
+    """The best period [s] around that of a course; (+-) ``around`` in its logarithm, to a ``tolerance`` of that."""
 
     def misfit(log_ratio: float) -> float:
         return left(problem, replace(course, period=course.period * float(np.exp(log_ratio))))
 
-    found = minimize_scalar(misfit, bounds=(-around, around), method="bounded", options={"xatol": PERIOD_TOLERANCE})
+    found = minimize_scalar(misfit, bounds=(-around, around), method="bounded", options={"xatol": tolerance})
     return course.period * float(np.exp(found.x))
 
 

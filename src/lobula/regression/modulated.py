@@ -11,6 +11,7 @@ Those columns hold no noise of the target, so that the estimating equations are 
 :math:`1/\gamma^2`: consistent, and nearly efficient as long as the gain changes by no more than a factor of two or so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
+from lobula.regression.dense_curve import ColumnSums
 from lobula.regression.gram import (
     BLOCK_FRAMES,
     CPU,
@@ -111,19 +113,36 @@ class Products:
         misfit: (N,) mean square of what the equations with the given coefficients leave [a.u.^2/s^2].
         gain: (N,) mean gain.
         log_gain: (N,) mean of its logarithm.
+        with_columns: per neuron (p, p) products with further columns before the others, if there are any.
     """
 
     grams: NeuronGrams
     misfit: np.ndarray
     gain: np.ndarray
     log_gain: np.ndarray
+    with_columns: list[np.ndarray | None] | None = None
 
 
-def products(problem: Problem, course: Course, circuit: LinearCircuit | None) -> Products:
-    """Products of the divided equations, with sensitivities for the messages of a circuit (without one they are 0)."""
+def products(
+    problem: Problem,
+    course: Course,
+    circuit: LinearCircuit | None,
+    columns: Callable[[np.ndarray], np.ndarray] | None = None,
+    n_columns: int = 0,
+) -> Products:
+    """Products of the divided equations.
+
+    Args:
+        problem: what is fitted.
+        course: gain and own terms.
+        circuit: whose messages the sensitivities are for; without one they are 0.
+        columns: further columns (T, Q, K) of the Q neurons that have inputs, at voltages (T, N).
+        n_columns: K.
+    """
     wiring, n, total = problem.wiring, problem.wiring.n_neurons, 0
     n_given = course.n_own + course.n_gain + (problem.slope is not None)
     sums = PairSums(wiring, CPU, NO_TERMS, n_given)
+    beside = None if columns is None else ColumnSums(wiring, n_columns, n_given)
     matrix = None if circuit is None else wiring.csr(circuit.theta)
     state, has_stimulus = course.begin(), np.zeros(n, dtype=bool)
     found = {name: np.zeros(n) for name in ("misfit", "gain", "log_gain", "mean", "square")}
@@ -147,7 +166,10 @@ def products(problem: Problem, course: Course, circuit: LinearCircuit | None) ->
         free = np.stack([voltage, gain[0], inputs, *own, *steps, y])
         if circuit is not None:
             found["misfit"] += np.square(y - predicted(circuit, free, gain[0] * summed, course.n_own)).sum(0)
-        sums.add_rows(messages, np.ascontiguousarray((free / gain[0]).transpose(2, 0, 1)), external is not None)
+        rows = np.ascontiguousarray((free / gain[0]).transpose(2, 0, 1))
+        sums.add_rows(messages, rows, external is not None)
+        if beside is not None and columns is not None:
+            beside.add(messages, columns(voltage), rows)
         found["gain"] += gain[0].sum(0)
         found["log_gain"] += np.log(gain[0]).sum(0)
         found["mean"] += messages.sum(0)
@@ -155,8 +177,9 @@ def products(problem: Problem, course: Course, circuit: LinearCircuit | None) ->
         total += len(voltage)
     misfit, mean_gain, log_gain, mean, square = (found[name] / total for name in found)
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    grams = NeuronGrams(sums.grams(has_stimulus), total, has_stimulus, mean, std, wiring.pre, n_given)
-    return Products(grams, misfit, mean_gain, log_gain)
+    pairs = sums.grams(has_stimulus)
+    grams = NeuronGrams(pairs, total, has_stimulus, mean, std, wiring.pre, n_given)
+    return Products(grams, misfit, mean_gain, log_gain, None if beside is None else beside.grams(pairs))
 
 
 def predicted(circuit: LinearCircuit, free: np.ndarray, summed: np.ndarray, n_own: int) -> np.ndarray:
@@ -165,26 +188,27 @@ def predicted(circuit: LinearCircuit, free: np.ndarray, summed: np.ndarray, n_ow
     return circuit.k * free[0] + circuit.c * free[1] + circuit.q * free[2] + own + summed
 
 
-def settled_course(problem: Problem, course: C, n_rounds: int) -> C:
+def settled_course(problem: Problem, course: C, n_rounds: int, floor: float = 0.0) -> C:
     """The course after Gauss-Newton steps, each neuron as far as its misfit falls; all else is solved anew every time.
 
     Args:
         problem: what is fitted.
         course: where to begin.
         n_rounds: steps at most.
+        floor: lower bound on lambda / n_frames.
     """
     n = problem.wiring.n_neurons
     step, size, misfit = np.zeros((course.n_gain, n)), np.zeros(n), np.full(n, np.inf)
     for _ in range(n_rounds + 1):
         tried = course.moved(size * step)
-        circuit = solve(products(problem, tried, None).grams, problem.wiring)
+        circuit = solve(products(problem, tried, None).grams, problem.wiring, floor=floor)
         found = products(problem, tried, circuit)
         better = found.misfit <= (1.0 + SLACK) * misfit
         course = course.moved(np.where(better, size * step, 0.0))
         fell = np.where(better, np.log(misfit / np.maximum(found.misfit, 1e-300)), 0.0)
         misfit = np.where(better, found.misfit, misfit)
         columns = slice(course.n_own, course.n_own + course.n_gain)
-        step = np.where(better, solve(found.grams, problem.wiring).own_gain[:, columns].T, step)
+        step = np.where(better, solve(found.grams, problem.wiring, floor=floor).own_gain[:, columns].T, step)
         largest = np.maximum(np.abs(step).max(0), 1e-300)
         size = np.where(better, np.minimum(1.0, LARGEST_STEP / largest), SHORTER * size)
         if (np.where(better, fell < DONE, size * largest < LEAST_STEP)).mean() > 0.99:

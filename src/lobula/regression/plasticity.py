@@ -15,7 +15,7 @@ import numpy as np
 from lobula.data.varying import Plasticity
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.edge_messages import inputs_of
-from lobula.regression.modulated import Problem, fed_sample, products, settled_course
+from lobula.regression.modulated import Course, Problem, fed_sample, products, settled_course
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import solve
 
@@ -172,7 +172,7 @@ def best_start(
     return scores[best], courses[best]
 
 
-def score_of(problem: Problem, course: PlasticCourse) -> np.ndarray:
+def score_of(problem: Problem, course: Course) -> np.ndarray:
     """(N,) log of what the equations leave with a course, per unit of the target."""
     found = products(problem, course, None)
     return np.log(np.maximum(solve(found.grams, problem.wiring).residual_std, 1e-12)) + found.log_gain

@@ -183,9 +183,13 @@ def first_curves(basis: str, knots: np.ndarray, scale: float, several: bool) -> 
     """v, its rectifier and tanh of several widths, or v alone, for voltages of standard deviation ``scale`` [a.u.]."""
     kind = SmoothCurve if basis == "cubic" else PiecewiseLinear
     curves: list[Curve] = [kind(knots, knots.copy()), kind(knots, np.maximum(knots, 0.0))]
-    for width in FIRST_WIDTHS:
-        curves.append(kind(knots, np.tanh(knots / (width * scale)) * width * scale))
-    return curves if several else curves[:1]
+    return curves + tanh_curves(basis, knots, scale * np.array(FIRST_WIDTHS)) if several else curves[:1]
+
+
+def tanh_curves(basis: str, knots: np.ndarray, widths: np.ndarray) -> list[Curve]:
+    """w tanh(v / w) of several widths w [a.u.]."""
+    kind = SmoothCurve if basis == "cubic" else PiecewiseLinear
+    return [kind(knots, np.tanh(knots / width) * width) for width in widths]
 
 
 def visited_between(sample: np.ndarray) -> tuple[float, float]:

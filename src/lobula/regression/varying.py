@@ -1,7 +1,7 @@
 """Circuits that change over a recording, by the kind of change, with messages of any kind of the source."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -56,19 +56,13 @@ def fit_changing(
     Raises:
         ConfigError: if the recording consists of trials, or own terms and change do not go together.
     """
-    if frames.trials is not None:
-        raise ConfigError(
-            f"update.varying: got {change.kind} with a recording of trials, expected one without a gap: what changes "
-            "follows from the past; leave simulation.trial_frames out"
-        )
+    check_changing(frames, change, own)
 
     def fitted(graph: Wiring, function: MessageFunction) -> LinearCircuit:
         problem = Problem(frames, frames.dt, graph, function, target)
         if change.kind == "plasticity":
             return fit_plastic(problem, own, max_frames, change.known)
-        if not isinstance(own, NoTerms | TanhTerm):
-            raise ConfigError("update.form: got spline with update.varying=drift, expected linear or tanh")
-        return fit_drifting(problem, own, max_frames, change.period)
+        return fit_drifting(problem, cast(NoTerms | TanhTerm, own), max_frames, change.period)
 
     if not isinstance(message, GroupMessages):
         return fitted(wiring, message)
@@ -81,3 +75,18 @@ def fit_changing(
         for name in ("tau", "alpha", "start", "level", "offset")
     }
     return replace(joined, varying=Plasticity(**values))
+
+
+def check_changing(frames: Split, change: Change, own: OwnTerms) -> None:
+    """Check that a recording tells what changes.
+
+    Raises:
+        ConfigError: if it consists of trials, or own terms and change do not go together.
+    """
+    if frames.trials is not None:
+        raise ConfigError(
+            f"update.varying: got {change.kind} with a recording of trials, expected one without a gap: what changes "
+            "follows from the past; leave simulation.trial_frames out"
+        )
+    if change.kind == "drift" and not isinstance(own, NoTerms | TanhTerm):
+        raise ConfigError("update.form: got spline with update.varying=drift, expected linear or tanh")

@@ -13,14 +13,17 @@ from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, MissingInputError, StoreError
 from lobula.kernels import get_activation
 from lobula.regression import LinearCircuit, PiecewiseLinear, SplineFit, fit_circuit, fit_spline, solver_for
+from lobula.regression.changing_curve import Search, fit_changing_spline
+from lobula.regression.curve_set import TypedFit
 from lobula.regression.edge_messages import GroupMessages, MessageFunction
+from lobula.regression.receiver_curves import fit_receiver_curves
 from lobula.regression.thinned import Thinned
-from lobula.regression.update_form import prepare
+from lobula.regression.update_form import Prepared, prepare
 from lobula.regression.varying import Change, fit_changing
 from lobula.regression.widths import Widths, find_widths
 from lobula.training.distributed import process_device
 from lobula.training.own_messages import fit_own_messages, load_own
-from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed
+from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed, save_typed
 
 WIDTHS = "widths.npz"
 
@@ -70,9 +73,40 @@ def train_spline(
     """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv."""
     settings, frames, target = config.spline, recording["train"], config.training.target
     check_sharing(config, recording.wiring)
-    typed = is_typed(config, recording.wiring)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
-    fit = fit_spline(
+    update = config.update
+    if update.varying == "none":
+        fit = _spline(recording, config, form, on_round)
+    else:
+        search = Search.of(frames, target, Change(update.varying, update.drift_period), form.own, settings)
+        fitted = fit_receiver_curves if settings.sharing == "receiver" else fit_changing_spline
+        fit = fitted(search, form.wiring, on_round)
+    fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
+    out.mkdir(parents=True, exist_ok=True)
+    fit.circuit.save(out / "circuit.npz")
+    with (out / "curve.npz").open("wb") as file:
+        np.savez(file, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
+    with (out / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(fit.history[0]))
+        writer.writeheader()
+        writer.writerows(fit.history)
+    if isinstance(fit.own, TypedFit):  # of receivers, found together
+        own = replace(fit.own, circuit=form.finish(fit.own.circuit, fit.own.curves))
+        save_typed(own, out)
+        return replace(fit, own=own)
+    if settings.sharing == "all":
+        return fit
+    if is_typed(config, recording.wiring):
+        return replace(fit, own=fit_typed_messages(recording, config, fit, form, out, on_round))
+    return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
+
+
+def _spline(
+    recording: Recording, config: ExperimentConfig, form: Prepared, on_round: Callable[[int, float], None]
+) -> SplineFit:
+    """One message function of all neurons, of a circuit that stays the same."""
+    settings, frames, target = config.spline, recording["train"], config.training.target
+    return fit_spline(
         frames,
         form.wiring,
         target=target,
@@ -88,22 +122,8 @@ def train_spline(
         start=settings.start,
         basis=settings.basis,
         solver=solver_for(config.prior, recording),
-        curve_source=Thinned.to(frames, target, settings.curve_frames) if typed else None,
+        curve_source=Thinned.to(frames, target, settings.curve_frames) if is_typed(config, form.wiring) else None,
     )
-    fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
-    out.mkdir(parents=True, exist_ok=True)
-    fit.circuit.save(out / "circuit.npz")
-    with (out / "curve.npz").open("wb") as file:
-        np.savez(file, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
-    with (out / "history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(fit.history[0]))
-        writer.writeheader()
-        writer.writerows(fit.history)
-    if settings.sharing == "all":
-        return fit
-    if typed:
-        return replace(fit, own=fit_typed_messages(recording, config, fit, form, out, on_round))
-    return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
 
 
 def is_typed(config: ExperimentConfig, wiring: Wiring) -> bool:
@@ -119,7 +139,7 @@ def check_sharing(config: ExperimentConfig, wiring: Wiring) -> None:
         ConfigError: with own terms of the update where not all pairs are connected, or a prior on the weights.
     """
     sharing, form, weights = config.spline.sharing, config.update.form, config.update.weights
-    if sharing == "all":
+    if sharing in ("all", "receiver"):
         return
     if config.prior.is_active:
         raise ConfigError(
