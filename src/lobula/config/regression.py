@@ -37,6 +37,7 @@ class SplineConfig(Section):
         "cell types, sender and receiver (all pairs connected, update.weights=absolute); or every group of receivers "
         "(update.varying=plasticity, update.weights=absolute)",
         role="block_only",
+        search=("all", "type", "pair", "neuron"),
     )
     own_knots: int = param(
         12, "knots at most of what an own function adds to the shared one", ge=3, le=200, role="tunable", search=(5, 30)
