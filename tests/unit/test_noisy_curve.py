@@ -102,8 +102,13 @@ def test_the_message_function_of_a_noisy_network_levels_off(monkeypatch: pytest.
         left = np.tanh(grid) - columns @ np.linalg.lstsq(columns, np.tanh(grid), rcond=None)[0]
         return float(np.sqrt(np.mean(left**2)))
 
-    by_evidence = off(spline_of(recording))
+    fit = spline_of(recording)
+    by_evidence = off(fit)
+    assert [row["round"] for row in fit.history] == list(range(len(fit.history)))
+    assert "evidence" in fit.history[-1]
     monkeypatch.setattr(noisy_curve, "NOISY", np.inf)
-    by_residual = off(spline_of(recording))
+    fit = spline_of(recording)
+    by_residual = off(fit)
+    assert "evidence" not in fit.history[-1]
     assert by_evidence < 0.025
     assert by_evidence < 0.75 * by_residual

@@ -128,8 +128,13 @@ class CurveProblem:
 
 
 def evidence_curve(
-    problem: CurveProblem, starts: list[Curve], sample: np.ndarray, n_rounds: int, on_round: Callable[[float], None]
-) -> Curve:
+    problem: CurveProblem,
+    starts: list[Curve],
+    sample: np.ndarray,
+    n_rounds: int,
+    on_round: Callable[[int, float], None],
+    first_round: int,
+) -> tuple[Curve, list[dict[str, float]]]:
     """The curve of greatest evidence, by steps from the best of ``starts``, shortened where they do not help.
 
     Args:
@@ -137,12 +142,18 @@ def evidence_curve(
         starts: curves to start from; the knots of the first are those of all.
         sample: (S,) voltages of the recording.
         n_rounds: most rounds.
-        on_round: called with the score of a round.
+        on_round: called with (round, score).
+        first_round: number of the first.
+
+    Returns:
+        The curve, and one row per round: its number, number of knots, score.
     """
+    rows: list[dict[str, float]] = []
 
     def stepped(curve: Curve) -> tuple[float, Curve]:
         step, score = problem.step(curve)
-        on_round(score)
+        rows.append({"round": first_round + len(rows), "n_knots": curve.size, "evidence": score})
+        on_round(first_round + len(rows) - 1, score)
         return score, settle_gauge(curve.with_values(curve.values + step), sample)
 
     tried = [(*stepped(start), start) for start in (one.resampled(starts[0].knots) for one in starts)]
@@ -160,7 +171,7 @@ def evidence_curve(
             continue
         best, best_score, step, direction = curve, score, 1.0, after.values - curve.values
     logger.info("targets are noisy: message function by evidence, score %.6f -> %.6f", first_score, best_score)
-    return best
+    return best, rows
 
 
 def posterior_draws(

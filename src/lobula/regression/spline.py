@@ -53,7 +53,8 @@ class SplineFit:
         circuit: coefficients of every neuron.
         curve: the message function, with offset and scale by `settle_gauge`.
         visited: (2,) voltages between which 99.8 % of the recording lies: outside, the curve is an extrapolation.
-        history: one row per round: mean log residual variance, number of knots, step taken.
+        history: one row per round: mean log residual variance, number of knots, step taken; or, where the curve climbs
+            the evidence, -2 log evidence per frame and equation.
         own: circuit and functions where groups of neurons have their own; ``circuit`` and ``curve`` are then the start.
     """
 
@@ -112,16 +113,16 @@ def fit_spline(
         step = curve_step(source, part, curve, circuit, target, n_frames, monotone, own)
         return settle_gauge(curve.with_values(curve.values + step), sample)
 
-    fed = np.flatnonzero(part.in_degree > 0)
-    trials = first_curves(basis, initial_knots(sample, n_knots), float(sample.std()), start == "best")
+    problem = CurveProblem(source, part, target, n_frames, own, monotone)
+    trials, fed = first_curves(basis, initial_knots(sample, n_knots), float(sample.std()), start == "best"), problem.fed
     begun = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
     curve, history = improved(begun, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
     curve = settle_gauge(curve, sample)
-    problem = CurveProblem(source, part, target, n_frames, own, monotone)
     alone = curve_source is None and solver is solve  # where types have functions of their own, misfit is no noise
     if alone and problem.residual_misleads(lambda: solved(curve, 0.0)):
         problem = replace(problem, wiring=some_targets(wiring, max(curve_neurons, LEAST_EQUATIONS)))
-        curve = evidence_curve(problem, [curve, begun], sample, n_rounds, lambda score: on_round(len(history), score))
+        curve, rows = evidence_curve(problem, [curve, begun], sample, n_rounds, on_round, len(history))
+        history += rows
     circuit = fit_circuit(frames, wiring, curve, target, max_frames, own=own, solver=solver)
     return SplineFit(circuit, curve.as_linear(), visited_between(sample), history)
 

@@ -87,7 +87,7 @@ def train_spline(
     with (out / "curve.npz").open("wb") as file:
         np.savez(file, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
     with (out / "history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(fit.history[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in fit.history for name in row)))
         writer.writeheader()
         writer.writerows(fit.history)
     if isinstance(fit.own, TypedFit):  # of receivers, found together
