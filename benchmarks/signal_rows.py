@@ -41,8 +41,13 @@ def models() -> dict[str, tuple[str, tuple[str, ...]]]:
     warm = ("training.estimators=[spline,gnn]", "training.warm_start=spline", "training.batch_size=8")
     rows["N2, network from the spline"] = ("signal-n2", (*FEW, *warm))
     rows["N2, network from random values"] = ("signal-n2", (*FEW, "training.estimators=[gnn]"))
+    rungs = {"N7": "training.estimators=[ridge,spline]"}  # the network's messages are of the sender alone
     return rows | {
-        row: (f"signal-{name.lower()}", ("simulation.n_frames=20000", size)) for row, (name, size) in changing.items()
+        row: (
+            f"signal-{name.lower()}",
+            ("simulation.n_frames=20000", size, rungs.get(name, "training.estimators=[ridge,spline,gnn]")),
+        )
+        for row, (name, size) in changing.items()
     }
 
 

@@ -19,6 +19,7 @@ from lobula.training import train
 from lobula.training.candidates import with_candidates
 from lobula.training.closed_form import ridge_messages, train_ridge, train_spline
 from lobula.training.own_messages import sharing_facts
+from lobula.training.unchanged import seen_by_network
 
 Method = Literal["ridge", "spline", "gnn"]
 
@@ -121,10 +122,10 @@ def _recovered(recording: Recording, config: ExperimentConfig, method: Method, f
         message = ridge_messages(config, folder)
         return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update, notes=notes)
     spline = None
-    if method == "spline" or config.training.warm_start == "spline":
+    if method == "spline" or config.training.warm_start == "spline" or config.update.varying != "none":
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
             facts = {**sharing_facts(folder / "spline"), **notes}
             return recover_spline(recording, spline, target, recovery, facts, config.update)
-    model = train(recording, config, folder, spline)
+    model = train(*seen_by_network(recording, config, folder / "spline"), folder, spline)
     return recover_gnn(recording, model, target, recovery, update=config.update, prior=config.prior)

@@ -52,6 +52,7 @@ from lobula.training.candidates import with_candidates
 from lobula.training.closed_form import load_spline, ridge_messages, train_ridge, train_spline
 from lobula.training.distributed import Team, joined, process_device
 from lobula.training.own_messages import sharing_facts
+from lobula.training.unchanged import seen_by_network
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,8 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
 def _assist(out: Path, config: ExperimentConfig, team: Team) -> None:
     """The train stage of a process that does not lead: its part of the gnn's batches, if the leader calls for it."""
     if team.share(None):
-        train_gnn(_recording(out, config), config, out / "models" / "gnn", team=team)
+        seen = seen_by_network(_recording(out, config), config, out / "models" / "spline")
+        train_gnn(*seen, out / "models" / "gnn", team=team)
 
 
 def _fit(
@@ -197,13 +199,12 @@ def _fit(
         rounds = config.spline.n_rounds
         train_spline(recording, config, out, lambda k, score: bar.show(k + 1, rounds, f"misfit {score:.4f}"))
     else:
-        spline = None
-        if config.training.warm_start == "spline":
-            source = out.parent / "spline"
+        spline, source = None, out.parent / "spline"
+        if config.training.warm_start == "spline" or config.update.varying != "none":
             spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
         probe = make_probe(truth, recording, config.update) if truth else None
         team.share(True)
-        train_gnn(recording, config, out, spline, probe, bar.numbers, team)
+        train_gnn(*seen_by_network(recording, config, source), out, spline, probe, bar.numbers, team)
 
 
 def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress: bool) -> None:
@@ -233,7 +234,7 @@ def _estimates(name: str, recording: Recording, config: ExperimentConfig, model:
     if name == "spline":
         facts = {**sharing_facts(model), **prior_note(config.prior)}
         return recover_spline(recording, load_spline(model), target, config.recovery, facts, config.update)
-    network = load_model(recording, config, model)
+    network = load_model(*seen_by_network(recording, config, model.parent / "spline"), model)
     return recover_gnn(recording, network, target, config.recovery, update=config.update, prior=config.prior)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.signal_recordings import network, recorded
+from tests.support.signal_recordings import DT, network, recorded
 
 from lobula.config import ExperimentConfig
 from lobula.data.recording import Recording
@@ -21,8 +21,10 @@ from lobula.regression.receiver_curves import interpolated, joined
 from lobula.regression.ridge import solve
 from lobula.regression.varying import Change
 from lobula.scoring import in_gauge, score_estimates
+from lobula.simulation.signal import SignalCircuit
 from lobula.simulation.truth import Truth
 from lobula.training.closed_form import load_spline, train_spline
+from lobula.training.unchanged import seen_by_network
 
 SETTINGS = {
     "training.estimators": ["spline"],
@@ -62,6 +64,21 @@ def test_messages_of_a_network_with_plasticity_are_found_and_without_it_are_not(
     grid = np.linspace(*np.quantile(recording["train"].voltage(0, 2000), [0.01, 0.99]), 100)
     assert line_fit(np.tanh(grid), load_spline(tmp_path).curve(grid))[1] > 0.9999
     assert recovered(recording, truth, settings(), tmp_path)["W"]["r2"] < 0.98
+
+
+def test_a_network_is_trained_on_the_circuit_as_if_it_did_not_change(tmp_path: Path) -> None:
+    recording, _ = recorded(network(30, seed=1, model="N6", parameters=PLASTIC), 2500, noise=0.2)
+    config = settings(update__varying="plasticity")
+    train_spline(recording, config, tmp_path)
+    seen, trained = seen_by_network(recording, config, tmp_path)
+    assert (trained.training.target, trained.update.varying) == ("drift", "none")
+    still = SignalCircuit(network(30, seed=1, model="N2", parameters=[row[:3] for row in PLASTIC]), DT)
+    for name in ("train", "validation"):
+        voltage = seen[name].voltage(0, 200)
+        wanted = np.stack([still.drift(v, np.zeros(0, "f4")) for v in voltage])
+        off = seen[name].target("drift", 0, 200) - wanted
+        assert np.square(off).mean() < 1e-4 * wanted.var()
+    assert seen_by_network(recording, settings(), tmp_path) == (recording, settings())
 
 
 def test_messages_of_a_network_that_drifts_are_found(tmp_path: Path) -> None:

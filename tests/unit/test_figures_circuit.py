@@ -76,6 +76,15 @@ def test_training_without_scores_or_penalties_still_draws() -> None:
     assert len(table) == 2
 
 
+def test_a_training_of_one_report_is_a_dot_and_the_phase_lies_within_the_panel() -> None:
+    figure, _ = figures.loss_terms(pd.DataFrame({"iteration": [20], "phase": "joint", "loss": ["2"]}), LIGHT)
+    axes = figure.axes[0]
+    assert LIGHT.save(figure, "png")  # warns where axes collapse
+    assert axes.lines[0].get_marker() == "o"
+    low, high = axes.get_xlim()
+    assert low <= axes.texts[0].get_position()[0] <= high
+
+
 def test_training_in_phases_shows_median_range_and_the_phases_of_the_first_training() -> None:
     steps = np.arange(1, 6)
     runs = [

@@ -192,11 +192,13 @@ def test_settings_of_a_change_that_is_not_asked_for_are_refused(tmp_path: Path) 
 def test_a_run_of_a_drifting_network_is_scored(tmp_path: Path) -> None:
     sizes = {"simulation.n_frames": 2000, "simulation.n_frames_validation": 200, "simulation.n_frames_test": 200}
     small = {"signal.n_neurons": 30, "signal.drift_period": 20, "update.drift_period": 20, "signal.burn_in": 100}
+    short = {"training.n_steps": 20, "training.rounds": 0, "training.gauss_newton_steps": 2}
+    small |= {"training.estimators": ["ridge", "spline", "gnn"], "training.warm_start": "spline", **short}
     config = lobula.load_config("signal-n3").with_values(
         {**sizes, **small, "scoring.rollout_steps": 20, "simulation.process_noise": 0.1}
     )
     scores = lobula.run(config, tmp_path, progress=False).scores
-    for rung in ("ridge", "spline"):
-        assert scores[rung]["W"]["r2"] > 0.999
-        assert scores[rung]["prediction"]["one_step_pearson"] > 0.9999
-        assert scores[rung]["drift"]["tau_half"]["r2"] > 0.999
+    for rung, least in {"ridge": 0.999, "spline": 0.999, "gnn": 0.98}.items():
+        assert scores[rung]["W"]["r2"] > least
+        assert scores[rung]["prediction"]["one_step_pearson"] > least
+        assert scores[rung]["drift"]["tau_half"]["r2"] > least

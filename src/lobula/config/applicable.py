@@ -98,9 +98,7 @@ def _refuse_varying(config: Any) -> None:
             raise ConfigError("update.drift_period: is given, but update.varying is none; set update.varying=drift")
         return
     if "gnn" in config.training.estimators:
-        raise ConfigError(
-            f"{prefix} training.estimators gnn, expected ridge and spline; set training.estimators=[ridge,spline]"
-        )
+        _refuse_varying_network(config, prefix)
     if sharing not in ("all", "receiver"):
         raise ConfigError(f"{prefix} spline.sharing={sharing}, expected all, or receiver where it is plasticity")
     if config.prior.is_active:
@@ -112,6 +110,22 @@ def _refuse_varying(config: Any) -> None:
         raise ConfigError(f"{prefix} update.form={update.form}, expected {' or '.join(forms)}")
     if config.simulation.trial_frames is not None:
         raise ConfigError(f"{prefix} simulation.trial_frames, expected null: what changes follows from the past")
+
+
+def _refuse_varying_network(config: Any, prefix: str) -> None:
+    """Check that the graph network can be trained on what the spline leaves of a circuit that changes."""
+    wanted = {
+        "model.name": (config.model.name, "signal"),
+        "spline.sharing": (config.spline.sharing, "all"),
+        "training.regime": (config.training.regime, "one_step"),
+        "recovery.readout": (config.recovery.readout, "refit"),
+    }
+    for name, (got, expected) in wanted.items():
+        if got != expected:
+            raise ConfigError(
+                f"{prefix} training.estimators gnn and {name}={got}, expected {expected}; or set "
+                "training.estimators=[ridge,spline]"
+            )
 
 
 def _refuse_sparse(config: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from lobula.data.fields import FieldSource
+from lobula.data.fields import ArrayField, FieldSource
 from lobula.errors import ConfigError, MissingInputError, NonFiniteError, ShapeError, StillError
 
 TargetKind = Literal["observed", "drift"]
@@ -215,6 +215,11 @@ class Split:
                 f"{self.name}: frames out of range, expected one axis of numbers in 0..{self.n_frames - 1}"
             )
         return self._source(field).rows(indices)
+
+    def with_drift(self, drift: np.ndarray) -> "Split":
+        """The first frames with another dv/dt (T, N) [a.u./s] in place of the recorded one; without trials."""
+        fields = self._fields | {"drift": ArrayField(drift, f"{self.name}/drift", 0, self.chunk_frames)}
+        return Split(self.name, fields, len(drift), len(drift), self.dt, None, self._visited)
 
     def blocks(
         self, size: int = BLOCK_FRAMES, target: str | None = None, start: int = 0, stop: int | None = None

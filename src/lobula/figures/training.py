@@ -147,8 +147,8 @@ def _lines(axes: Axes, numbers: pd.DataFrame, names: Sequence[str], style: Figur
             place = _HUE.get(name, i + 1)
             hue = style.ink if name == "loss" else style.hues[place % len(style.hues)]
             look = {"lw": style.broad, "alpha": 0.22} if name == "loss" else style.nested(place // len(style.hues))
-            steps = numbers["iteration"][shown]
-            axes.plot(steps, values[shown], color=hue, label=_LABELS.get(name, name), **look)
+            steps, dot = numbers["iteration"][shown], "o" if shown.sum() == 1 else ""
+            axes.plot(steps, values[shown], color=hue, marker=dot, label=_LABELS.get(name, name), **look)
     if log and axes.lines:
         axes.set_yscale("log")
     elif axes.lines:
@@ -182,8 +182,9 @@ def _phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
 
 
 def _name_phases(axes: Axes, metrics: pd.DataFrame, style: FigureStyle) -> None:
-    """Names of the phases above the panel."""
+    """Names of the phases above the panel, which begins at step 0 as they do."""
     spans = _spans(metrics)
+    axes.set_xlim(left=min(axes.get_xlim()[0], 0.0))
     width = 72 * axes.bbox.width / axes.figure.dpi / max(spans[-1][2], 1.0) if spans else 0.0
     roomy = all(0.65 * style.small * len(name) < width * (high - low) for name, low, high in spans)
     for name, low, high in spans:

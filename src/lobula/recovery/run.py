@@ -42,6 +42,7 @@ from lobula.regression.prior import solver_for
 from lobula.regression.ridge import LinearCircuit
 from lobula.regression.spline import SplineFit
 from lobula.regression.update_form import prepare
+from lobula.regression.varying import Change, fit_changing
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ def recover_gnn(
     embedding = model.embedding.detach().double().numpy() if model.learns_messages else None
     if config.readout == "refit":
         circuit = refitted(recording, model, message, target, config, update, prior)
-        notes |= compare_with_network(recording, model, circuit, message, target, affinity)
+        if update.varying == "none":  # else single frames do not tell a prediction
+            notes |= compare_with_network(recording, model, circuit, message, target, affinity)
         if isinstance(message, EdgeMessages):
             return recover_pairs(recording, circuit, message, target, config, embedding, notes)
         curve = shared_curve(model, recording)
@@ -231,7 +233,8 @@ def refitted(
     update: UpdateConfig,
     prior: PriorConfig,
 ) -> LinearCircuit:
-    """The circuit in closed form for learned messages; of low rank where the model's weights are.
+    """The circuit in closed form for learned messages; of low rank where the model's weights are, with what changes
+    where it does.
 
     Raises:
         ConfigError: if the update is not linear and the messages depend on the target, or the weights are of low rank.
@@ -240,7 +243,11 @@ def refitted(
     factors, solver = low_rank(model), solver_for(prior, recording)
     if factors is None and not isinstance(message, EdgeMessages):
         form = prepare(update.form, frames, wiring, target, update.n_knots)
-        circuit = fit_circuit(frames, form.wiring, message, target, most, own=form.own, solver=solver)
+        if update.varying == "none":
+            circuit = fit_circuit(frames, form.wiring, message, target, most, own=form.own, solver=solver)
+        else:
+            change = Change(update.varying, update.drift_period)
+            circuit = fit_changing(frames, form.wiring, message, change, target, most, form.own)
         return form.finish(circuit, message)
     if update.form != "linear":
         raise ConfigError(

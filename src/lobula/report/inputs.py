@@ -23,6 +23,7 @@ from lobula.scoring import in_gauge
 from lobula.simulation.truth import Truth
 from lobula.training import load_model
 from lobula.training.candidates import with_candidates
+from lobula.training.unchanged import seen_by_network
 
 RUNGS = ("ridge", "spline", "gnn")
 DETAILS = ("by-type", "by-weight", "by-horizon")
@@ -89,7 +90,7 @@ class ReportInputs:
         folder = self.path / "models" / "gnn"
         if self.recording is None or not (folder / "best.pt").exists():
             return None
-        return load_model(self.recording, self.config, folder)
+        return load_model(*seen_by_network(self.recording, self.config, folder.parent / "spline"), folder)
 
     @cached_property
     def voltage_sample(self) -> np.ndarray | None:
