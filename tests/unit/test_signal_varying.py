@@ -17,7 +17,7 @@ from lobula.errors import ConfigError
 from lobula.metrics import line_fit
 from lobula.recovery import recover_circuit
 from lobula.recovery.states import states_along
-from lobula.regression import LinearCircuit
+from lobula.regression import LinearCircuit, plasticity
 from lobula.regression.own_terms import NoTerms
 from lobula.regression.plasticity import PlasticCourse
 from lobula.regression.widths import Widths, grouped
@@ -91,6 +91,22 @@ def test_ridge_recovers_a_network_with_plasticity_and_without_it_does_not(tmp_pa
     ceiling = score_ceiling(recording, stated, config, None).scores
     assert ceiling["W"]["r2"] > 0.9999
     assert weights(truth, recording, recovered(recording, settings(), tmp_path), config)[1] < 0.98
+
+
+def test_neurons_with_a_poor_start_are_tried_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = network(30, seed=1, model="N6", parameters=PLASTIC, activation="sigmoid")
+    recording, truth = recorded(circuit, 2500, noise=0.2)
+    config = settings(update__varying="plasticity", ridge__activation="sigmoid")
+
+    def largest_error() -> float:
+        estimates = recovered(recording, config, tmp_path)
+        stated = in_gauge(truth, recording, config.update)
+        scores = score_estimates(estimates, stated, np.ones(circuit.n_edges, dtype=bool), config)
+        return scores["plasticity"]["tau"]["largest_relative_error"]
+
+    assert largest_error() < 1e-3
+    monkeypatch.setattr(plasticity, "STUCK", np.inf)
+    assert largest_error() > 0.1
 
 
 def test_estimates_with_plasticity_predict_from_a_state_that_they_find(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ LEAST_KEPT = 1e-3
 """Share of p that a step leaves: no product of 50 of them is 0."""
 N_LAST = 3
 """Rounds with all frames."""
+STUCK = 1.0
+"""Of `score_of`: a neuron that leaves so much more than the middle one is tried from other starts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +121,43 @@ def fit_plastic(
     whole = problem.thinned(max_frames)
     size = mean_size(problem)
     course = best_start(fewer, own, size)[1] if known is None else course_of(*known, size, own, known=True)
-    if fewer.every > whole.every:
+    if known is None or fewer.every > whole.every:
         course = settled_course(fewer, course, N_ROUNDS)
-    return finished(whole, settled_course(whole, course, N_ROUNDS if fewer.every <= whole.every else N_LAST))
+    if known is None:
+        course = freed(fewer, course, size)
+    return finished(whole, settled_course(whole, course, N_LAST if fewer.every > whole.every else N_ROUNDS))
+
+
+def freed(problem: Problem, course: PlasticCourse, size: np.ndarray) -> PlasticCourse:
+    """The course, where neurons that leave much more than most have been settled from every start of `best_start`, and
+    from the middle of all, too; each keeps what leaves least.
+
+    Args:
+        problem: what is fitted.
+        course: settled.
+        size: (N,) mean of abs(v) [a.u.].
+    """
+    wiring, left = problem.wiring, score_of(problem, course)
+    fed, ones = wiring.in_degree > 0, np.ones(len(size))
+    stuck = fed & (left > np.median(left[fed]) + STUCK)
+    if not stuck.any():
+        return course
+    part = replace(problem, wiring=inputs_of(wiring, stuck))
+    middle = (np.exp(-np.median(course.log_rate[fed])), np.exp(np.median(course.log_alpha[fed])))
+    starts = [course_of(middle[0] * ones, middle[1] * ones, size, course.own)]
+    starts += [course_of(t * ones, d / (t * size), size, course.own) for t in TAUS for d in DEPRESSIONS]
+    for start in starts:
+        tried = settled_course(part, start, N_ROUNDS)
+        now = score_of(part, tried)
+        better = stuck & (now < left)
+        left = np.where(better, now, left)
+        course = replace(
+            course,
+            log_rate=np.where(better, tried.log_rate, course.log_rate),
+            log_alpha=np.where(better, tried.log_alpha, course.log_alpha),
+            log_start=np.where(better, tried.log_start, course.log_start),
+        )
+    return course
 
 
 def few_frames(problem: Problem) -> Problem:
