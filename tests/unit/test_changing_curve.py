@@ -93,7 +93,7 @@ def test_messages_of_a_network_that_drifts_are_found(tmp_path: Path) -> None:
 
 def test_groups_of_receivers_have_their_messages(tmp_path: Path) -> None:
     recording, truth = recorded(network(24, seed=1, model="N7", parameters=WIDE), 1500, noise=0.3)
-    config = settings(update__varying="plasticity", spline__sharing="receiver")
+    config = settings(update__varying="plasticity", spline__sharing="receiver", spline__n_rounds=10)
     scores = recovered(recording, truth, config, tmp_path)
     own = load_spline(tmp_path).own
     assert own is not None
@@ -120,7 +120,8 @@ def test_products_of_the_curve_are_those_of_its_columns_over_the_gain() -> None:
         theta = circuit.theta[wiring.indptr[i] : wiring.indptr[i + 1]]
         units = [curve.with_values(unit)(voltage[:, inputs]) @ theta for unit in np.eye(5)]
         messages, summed = curve(voltage[:, inputs]), curve(voltage[:, inputs]) @ theta
-        free = np.stack([voltage[:, i], gain[0, :, i], 1.0 - gain[0, :, i], *(gain[1:, :, i] * summed)])
+        scaled = summed + circuit.c[i] - circuit.own_gain[i, 0]
+        free = np.stack([voltage[:, i], gain[0, :, i], 1.0 - gain[0, :, i], *(gain[1:, :, i] * scaled)])
         y = frames.target("drift", 0, n)[:, i]
         rows = np.concatenate([units, messages.T, free / gain[0, :, i], y[None] / gain[0, :, i]])
         np.testing.assert_allclose(found.with_columns[i], rows @ rows.T, rtol=1e-2, atol=1e-2)

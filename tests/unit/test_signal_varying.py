@@ -94,7 +94,7 @@ def test_ridge_recovers_a_network_with_plasticity_and_without_it_does_not(tmp_pa
 
 
 def test_neurons_with_a_poor_start_are_tried_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    circuit = network(30, seed=1, model="N6", parameters=PLASTIC, activation="sigmoid")
+    circuit = network(30, seed=2, model="N6", parameters=PLASTIC, activation="sigmoid")
     recording, truth = recorded(circuit, 2500, noise=0.2)
     config = settings(update__varying="plasticity", ridge__activation="sigmoid")
 

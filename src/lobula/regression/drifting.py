@@ -62,6 +62,10 @@ class DriftCourse:
         """(1,) time 0."""
         return np.zeros(1)
 
+    def offset(self, circuit: LinearCircuit) -> np.ndarray:
+        """(N,) coefficient of the gain."""
+        return circuit.c
+
     def along(self, voltage: np.ndarray, state: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(3, T, N), (K, T, N) and the time after."""
         swing = np.stack(waves(state + dt * np.arange(len(voltage)), self.period))

@@ -5,8 +5,8 @@ r"""Circuits whose summed messages have a gain that changes in time, and own ter
 
 Divided by the gain all neurons share the products of their messages again (`dense`); only the free columns and the
 target differ. The parameters a of the gain are found by Gauss-Newton steps: their sensitivities times the summed
-messages, :math:`\partial_a \gamma_i \sum_j \theta_{ij} g_j`, are further free columns, whose coefficients are the
-steps; the weights are solved anew after each (variable projection, Golub & Pereyra 1973).
+messages, :math:`\partial_a \gamma_i (o_i + \sum_j \theta_{ij} g_j)`, are further free columns, whose coefficients are
+the steps; the weights are solved anew after each (variable projection, Golub & Pereyra 1973).
 Those columns hold no noise of the target, so that the estimating equations are those of least squares with weights
 :math:`1/\gamma^2`: consistent, and nearly efficient as long as the gain changes by no more than a factor of two or so.
 """
@@ -66,6 +66,10 @@ class Course(Protocol):
 
     def begin(self) -> np.ndarray:
         """State at the first frame."""
+        ...
+
+    def offset(self, circuit: LinearCircuit) -> np.ndarray:
+        """(N,) what has the gain beside the summed messages, from the coefficients of the free columns."""
         ...
 
     def along(self, voltage: np.ndarray, state: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,8 +163,9 @@ def products(
         has_stimulus = stimulated(wiring, external is not None)
         messages = np.asarray(problem.message(voltage), dtype=np.float64)
         summed = np.zeros_like(y) if matrix is None else (matrix @ messages.T).T
+        scaled = summed if circuit is None else summed + course.offset(circuit)
         inputs = np.zeros_like(y) if external is None else external.astype(np.float64)
-        steps = [*(gain[1:] * summed)]
+        steps = [*(gain[1:] * scaled)]
         if problem.slope is not None:
             steps.append(np.zeros_like(y) if matrix is None else gain[0] * (matrix @ problem.slope(voltage).T).T)
         free = np.stack([voltage, gain[0], inputs, *own, *steps, y])

@@ -80,6 +80,10 @@ class PlasticCourse:
         start = np.exp(self.log_start)
         return np.stack([start, np.zeros_like(start), np.zeros_like(start), start])
 
+    def offset(self, circuit: LinearCircuit) -> np.ndarray:
+        """(N,) coefficient of p: that of the constant has 1 - p."""
+        return circuit.c - circuit.own_gain[:, 0]
+
     def along(self, voltage: np.ndarray, state: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(1 + A, T, N), (K, T, N) and the state after."""
         rate, alpha = dt * np.exp(self.log_rate), dt * np.exp(self.log_alpha)
