@@ -2,7 +2,7 @@
 
     python benchmarks/recovery.py run --name sigma-005 --set simulation.process_noise=0.05 --seeds 0 1 2 3 4
     python benchmarks/recovery.py table sigma-005 sigma-05 sigma-0
-    python benchmarks/recovery.py changes benchmarks/results/recovery-2026-11-28
+    python benchmarks/recovery.py changes FOLDER        # of the same files, made with other code
     python benchmarks/recovery.py published
 
 Results go to benchmarks/results/recovery/<name>-seed<k>.json, one file per seed, with machine and versions; what
@@ -47,11 +47,12 @@ PUBLISHED = {
 }
 """By process noise: fit R2 of W, tau and V_rest, accuracy of cell types, rollout r; full size, drift, 128,000 steps."""
 OURS = {
-    "0": ("recovery/gs-noise-free", "recovery-2026-11-28/sigma-0", "recovery-2026-11-29/sigma-0"),
-    ".05": ("recovery/gs", "recovery/sigma-005", "recovery/sigma-005"),
-    ".5": ("recovery/gs-noise-05", "recovery/sigma-05", "recovery/sigma-05"),
+    "0": ("gs-noise-free", "sigma-0", "full-000-sigma-0"),
+    ".05": ("gs", "sigma-005", "full-000-sigma-005"),
+    ".5": ("gs-noise-05", "sigma-05", "full-000-sigma-05"),
 }
-"""By process noise: results of the published protocol, of our defaults on drift, and on observed."""
+"""By process noise: results of the published protocol and of our defaults on the small circuit, and of our defaults on
+the whole with the published parameters."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -197,16 +198,18 @@ def published(_: argparse.Namespace) -> None:
     print("|---" * 9 + "|")
     for sigma, figures in PUBLISHED.items():
         print(f"| {sigma} | published, full size | drift | | {' | '.join(figures)} |")
-        protocol, drift, observed = OURS[sigma]
+        protocol, small, whole = OURS[sigma]
+        for rung in ("gnn", "ridge", "ceiling"):
+            print(brief(sigma, f"{rung}, full size", whole, "drift", rung), end="")
         print(brief(sigma, "published protocol here", protocol, "drift", "gnn"), end="")
-        for target, name in (("drift", drift), ("observed", observed)):
-            for rung in ("gnn", "spline", "ceiling"):
-                print(brief(sigma, rung, name, target, rung), end="")
+        for target in ("drift", "observed"):
+            for rung in ("gnn", "spline", "ridge", "ceiling"):
+                print(brief(sigma, rung, small, target, rung), end="")
 
 
 def brief(sigma: str, label: str, name: str, target: str, rung: str) -> str:
     """One line of `published`; nothing where there are no results."""
-    files = sorted(RESULTS.parent.glob(f"{name}-seed*.json"))
+    files = sorted(RESULTS.glob(f"{name}-seed*.json"))
     scores = [json.loads(file.read_text())["targets"].get(target, {}).get(rung) for file in files]
     rows = [s for s in scores if s]
     if not rows:
