@@ -67,12 +67,13 @@ def test_messages_of_a_network_with_plasticity_are_found_and_without_it_are_not(
 
 
 def test_a_network_is_trained_on_the_circuit_as_if_it_did_not_change(tmp_path: Path) -> None:
-    recording, _ = recorded(network(30, seed=1, model="N6", parameters=PLASTIC), 2500, noise=0.2)
+    recording, _ = recorded(network(30, seed=1, model="N6", parameters=PLASTIC, activation="sigmoid"), 2500, noise=0.2)
     config = settings(update__varying="plasticity")
     train_spline(recording, config, tmp_path)
     seen, trained = seen_by_network(recording, config, tmp_path)
     assert (trained.training.target, trained.update.varying) == ("drift", "none")
-    still = SignalCircuit(network(30, seed=1, model="N2", parameters=[row[:3] for row in PLASTIC]), DT)
+    parameters = [row[:3] for row in PLASTIC]
+    still = SignalCircuit(network(30, seed=1, model="N2", parameters=parameters, activation="sigmoid"), DT)
     for name in ("train", "validation"):
         voltage = seen[name].voltage(0, 200)
         wanted = np.stack([still.drift(v, np.zeros(0, "f4")) for v in voltage])

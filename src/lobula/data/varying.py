@@ -24,6 +24,11 @@ class Varying(Protocol):
         """(N,) or (1,) state where nothing is known of the past."""
         ...
 
+    @property
+    def unit(self) -> np.ndarray:
+        """(N,) or (1,) state in which the gain is 1."""
+        ...
+
     def at(self, voltage: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
         """gain and extra [a.u./s], (..., N) each, at voltages (..., N)."""
         ...
@@ -56,6 +61,11 @@ class Plasticity:
     def usual(self) -> np.ndarray:
         """(N,) mean p."""
         return self.level
+
+    @property
+    def unit(self) -> np.ndarray:
+        """(N,) p = 1, at rest."""
+        return np.ones_like(self.level)
 
     def at(self, voltage: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gain p and extra, (..., N) each."""
@@ -93,6 +103,11 @@ class Drift:
 
     @property
     def usual(self) -> np.ndarray:
+        """(1,) time 0."""
+        return np.zeros(1)
+
+    @property
+    def unit(self) -> np.ndarray:
         """(1,) time 0."""
         return np.zeros(1)
 

@@ -1,12 +1,14 @@
 r"""What a network is trained on where the circuit changes while it is recorded.
 
-The same voltages, with the dv/dt that the circuit would have had, did it not change. With S the summed messages,
+The same voltages, with the dv/dt that the circuit would have had, did it stay as it is where its gain is 1. With S the
+summed messages,
 
 .. math:: y = \mathrm{alone}(v, I) + \mathrm{extra}(v, t) + \gamma(t)\, S \quad\to\quad
-          \mathrm{alone}(v, I) + (y - \mathrm{alone}(v, I) - \mathrm{extra}(v, t)) / \gamma(t)
+          \mathrm{alone}(v, I) + \mathrm{extra}_1(v) + S
 
-where what neurons do alone and what changes are those of the spline. The network finds psi, phi and the weights from
-that as from any other recording; what changes is then fitted anew with its messages (`recovery`).
+where what neurons do alone and what changes are those of the spline, and S is what they leave of y, over the gain. The
+network finds psi, phi and the weights from that as from any other recording; what changes is then fitted anew with its
+messages (`recovery`).
 """
 
 from pathlib import Path
@@ -43,7 +45,7 @@ def seen_by_network(recording: Recording, config: ExperimentConfig, spline: Path
 
 
 def unchanged(recording: Recording, spline: SplineFit, config: ExperimentConfig) -> Recording:
-    """Frames for training and judgement as they would be, did the circuit stay as it was at first, with gain 1.
+    """Frames for training and judgement as they would be, did the circuit stay as it is where its gain is 1.
 
     Args:
         recording: of a circuit that changes.
@@ -66,7 +68,8 @@ def unchanged(recording: Recording, spline: SplineFit, config: ExperimentConfig)
             external = 0.0 if rows is None else recording.wiring.spread(rows)
             alone = circuit.k * voltage + circuit.c + circuit.own(voltage) + circuit.q * external
             gain, extra = varying.at(voltage, varying.usual if states is None else states[span])
-            left[span] = alone + (split.target(target, span.start, span.stop) - alone - extra) / gain
+            summed = (split.target(target, span.start, span.stop) - alone - extra) / gain
+            left[span] = alone + varying.at(voltage, varying.unit)[1] + summed
         return left
 
     parts = {name: recording[name].with_drift(without_change(recording[name])) for name in SPLITS if name in recording}
