@@ -23,8 +23,8 @@ class UpdateConfig(Section):
     varying: Literal["none", "plasticity", "drift"] = param(
         "none",
         "what changes over the recording: none; plasticity: a gain of every neuron, that its own activity depresses "
-        "and that recovers; drift: leak, offset, multiple of tanh and gain, with one period (ridge and spline; forms "
-        "linear and tanh, plasticity also spline)",
+        "and that recovers; drift: leak, offset, multiple of tanh and gain, with one period (forms linear and tanh, "
+        "plasticity also spline; the network with model.name=signal, from what the spline finds)",
     )
     drift_period: float | None = param(None, "varying drift: the period; null finds it", unit="s", gt=0.0)
     n_knots: int = param(16, "form spline: knots of every neuron's function", ge=4, le=100)
