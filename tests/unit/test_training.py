@@ -18,7 +18,6 @@ from lobula.regression import fit_spline
 from lobula.regression.curve import PiecewiseLinear
 from lobula.training import new_model, train
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
-from lobula.training.last_layer import last_layer, last_layer_jacobian, set_last_layer
 from lobula.training.objectives import scaled_mse, total_loss
 from lobula.training.penalties import Visited
 from lobula.training.phases import plan
@@ -91,23 +90,6 @@ def test_checkpoint_refuses_what_is_truncated(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(StoreError, match="truncated or foreign"):
         load_checkpoint(path)
-
-
-def test_last_layer_jacobian_is_the_derivative(recording: Recording) -> None:
-    for positive in (False, True):
-        model = new_model(recording, config(**{"model.g_phi_positive": positive}))
-        voltage = torch.from_numpy(recording["train"].voltage(0, 3))
-        message, jacobian = last_layer_jacobian(model, voltage)
-        with torch.no_grad():
-            torch.testing.assert_close(message, model.message(voltage), rtol=1e-4, atol=1e-5)
-        direction = torch.randn(jacobian.shape[-1], generator=torch.Generator().manual_seed(0))
-        before, eps = last_layer(model), 1e-3
-        values = []
-        for sign in (1, -1):
-            set_last_layer(model, before + sign * eps * direction)
-            with torch.no_grad():
-                values.append(model.message(voltage))
-        torch.testing.assert_close((values[0] - values[1]) / (2 * eps), jacobian @ direction, rtol=2e-2, atol=2e-2)
 
 
 def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, tmp_path: Path) -> None:
@@ -185,10 +167,6 @@ def test_shared_messages_are_those_of_the_mean_embedding(recording: Recording) -
         torch.testing.assert_close(model.message(voltage), expected, rtol=1e-5, atol=1e-6)
     table = message_function(model)(voltage.numpy())  # more points than the table of a shared function
     np.testing.assert_allclose(table, expected.numpy(), atol=1e-4)
-    message, jacobian = last_layer_jacobian(model, voltage)
-    parts = [last_layer_jacobian(model, part) for part in voltage.split(100)]  # few points: evaluated one by one
-    torch.testing.assert_close(message, torch.cat([p[0] for p in parts]), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(jacobian, torch.cat([p[1] for p in parts]), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("alike", [True, False])

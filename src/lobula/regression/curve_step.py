@@ -47,13 +47,20 @@ def settle_gauge(curve: Curve, sample: np.ndarray) -> Curve:
     return curve.with_values((curve.values - offset) / (slope if abs(slope) > 1e-6 else 1.0))
 
 
-def some_targets(wiring: Wiring, n_targets: int) -> Wiring:
-    """The wiring with the inputs of at most ``n_targets`` neurons: the curve is shared, so a sample of equations
-    determines it."""
+def some_targets(wiring: Wiring, n_targets: int, heard: np.ndarray | None = None) -> Wiring:
+    """The wiring with the inputs of some neurons: the curve is shared, so a sample of equations determines it.
+
+    Args:
+        wiring: the graph.
+        n_targets: neurons drawn at random.
+        heard: neurons whose targets are added to these.
+    """
     fed = np.flatnonzero(wiring.in_degree > 0)
     if len(fed) <= n_targets:
         return wiring
     chosen = np.random.default_rng(0).choice(fed, n_targets, replace=False)
+    if heard is not None:
+        chosen = np.union1d(chosen, wiring.post[np.isin(wiring.pre, heard)])
     keep = np.isin(wiring.post, chosen)
     return Wiring.from_edges(
         wiring.edge_index[:, keep], wiring.n_neurons, wiring.stimulus_column, n_columns=wiring.n_columns

@@ -68,7 +68,7 @@ def column_grams(
     evaluated: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     n_columns: int,
     target: str,
-    max_frames: int,
+    max_frames: int | None,
     own: OwnTerms,
     block: int = BLOCK_FRAMES,
 ) -> list[np.ndarray | None]:
@@ -80,7 +80,7 @@ def column_grams(
         evaluated: messages (T, N) and columns (T, Q, K) at voltages (T, N).
         n_columns: K.
         target: "observed" or "drift".
-        max_frames: frames used, spread evenly.
+        max_frames: frames used, spread evenly; None: all.
         own: terms of every neuron's own voltage.
         block: frames at a time.
     """

@@ -18,12 +18,12 @@ NEURONS = 256
 
 @dataclass(frozen=True)
 class NeuronCurves:
-    """One piecewise-linear curve per neuron on its own even grid, continued with the end slopes.
+    """One piecewise-linear curve per neuron on its own even grid, or one for all, continued with the end slopes.
 
     Attributes:
-        low: (N,) first grid point of each neuron [a.u.].
-        step: (N,) grid spacing [a.u.].
-        table: (K, N) messages on the grid [a.u.].
+        low: (N,) or (1,) first grid point of each neuron [a.u.].
+        step: (N,) or (1,) grid spacing [a.u.].
+        table: (K, N) or (K, 1) messages on the grid [a.u.].
     """
 
     low: np.ndarray
@@ -42,17 +42,17 @@ class NeuronCurves:
 
     def __call__(self, voltage: np.ndarray) -> np.ndarray:
         """Messages (T, N) at voltages (T, N); a few neurons at a time, so that their tables stay in the cache."""
-        (n_points, n), n_frames = self.table.shape, len(voltage)
+        (n_points, n_curves), (n_frames, n) = self.table.shape, voltage.shape
         wide = min(n, max(NEURONS, BLOCK // max(n_frames, 1)))
         long = BLOCK // max(wide, 1)
         n_long = -(-n_frames // long)
-        first, table = np.arange(n, dtype=np.intp) * n_points, self._by_neuron
+        first, table = np.arange(n_curves, dtype=np.intp) * n_points, self._by_neuron
         result = np.empty(voltage.shape, dtype=self.table.dtype)
 
         def look_up(tile: int) -> None:
             column, row = divmod(tile, n_long)
-            neurons = slice(column * wide, (column + 1) * wide)
-            part = slice(row * long, (row + 1) * long), neurons
+            block = slice(column * wide, (column + 1) * wide)
+            part, neurons = (slice(row * long, (row + 1) * long), block), block if n_curves > 1 else slice(None)
             position = ((voltage[part] - self.low[neurons]) / self.step[neurons]).astype(table.dtype, copy=False)
             right = np.clip(position, 0, n_points - 2)
             index = right.astype(np.intp)

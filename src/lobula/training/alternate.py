@@ -11,6 +11,7 @@ from lobula.data.wiring import Wiring
 from lobula.models.graph_network import GraphNetwork
 from lobula.models.low_rank import low_rank
 from lobula.models.messages import learned_messages, message_function
+from lobula.regression.chosen import Chosen
 from lobula.regression.curve_step import misfit, some_targets
 from lobula.regression.edge_messages import EdgeMessages, Messages
 from lobula.regression.fit import fit_circuit
@@ -21,7 +22,8 @@ from lobula.regression.ridge import LinearCircuit, Solver, solve
 from lobula.regression.tabulate import tabulate
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
-from lobula.training.last_layer import last_layer, last_layer_step, message_spread, rescale_last_layer, set_last_layer
+from lobula.training.directions import directions_of
+from lobula.training.gauss_newton import message_spread, normal_equations, rescale_last_layer
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +31,17 @@ EQUATIONS = 1000
 DENSE_EQUATIONS = 24
 """Equations of a Gauss-Newton step, and where neurons have most others as inputs."""
 DENSE_FRAMES = 8
-"""Frames per input there, every so-many-th of the recording: with fewer, weights take up what psi lacks."""
-STEP_FRAMES = 1500
-TRIAL_FRAMES = 3000
+"""Frames per input there: with fewer, weights take up what psi lacks."""
+SPARSE_FRAMES = 3
+FEWEST_FRAMES = 2000
 SAMPLE_FRAMES = 200
+OUTERMOST = 8
+"""Neurons that reach the lowest voltages, and as many that reach the highest."""
 LEAST_GAIN = 1e-4
+DAMPING = 1e-5
+"""Of the first step, relative to the mean curvature; a tenth of it after a step that helps, else ten times as much."""
+LEAST_DAMPING = 1e-9
+TRIALS = 5
 
 
 def alternate(
@@ -47,9 +55,9 @@ def alternate(
     device: torch.device,
     solver: Solver = solve,
 ) -> LinearCircuit:
-    """Moves the last layer of the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
+    """Moves the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
-    Each step must lower the mean log residual variance of a sample of equations; else it is shortened, then dropped.
+    Each step must lower the mean log residual variance of a sample of equations; else it is damped, then dropped.
 
     Args:
         model: changed in place.
@@ -70,23 +78,18 @@ def alternate(
     if factors is not None:  # a step on g would take residuals that free weights leave, where few frames leave none
         right = factors[2].detach().double().cpu().numpy()
         return fit_low_rank(split, wiring, tabulate(message_function(model), visited), right, target, n_frames, device)
-    dense = pairs_are_cheaper(wiring, form.own)
-    part = some_targets(wiring, DENSE_EQUATIONS if dense else EQUATIONS)
-    most_inputs = int(part.in_degree.max(initial=0))
-    trial_frames, step_frames = max(TRIAL_FRAMES, 3 * most_inputs), max(STEP_FRAMES, 2 * most_inputs)
-    if dense:
-        trial_frames = step_frames = max(TRIAL_FRAMES, DENSE_FRAMES * most_inputs)
-    source = Thinned.to(split, target, trial_frames) if dense else split
+    part, source = what_tells(split, form, target, visited)
 
     def message() -> Messages:
         return learned_messages(model, visited)
 
     def trial_fit() -> LinearCircuit:
         return fit_circuit(
-            source, part, message(), target, trial_frames, device=device, own=form.own, solver=solver, correlated=False
+            source, part, message(), target, None, device=device, own=form.own, solver=solver, correlated=False
         )
 
-    improve(model, n_steps, part, target, step_frames, source, trial_fit, form.own)
+    if n_steps > 0:
+        improve(model, n_steps, part, target, source, trial_fit, visited, form.own)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -97,29 +100,53 @@ def improve(
     n_steps: int,
     part: Wiring,
     target: TargetKind,
-    step_frames: int,
-    split: Frames,
+    frames: Frames,
     trial_fit: Callable[[], LinearCircuit],
+    visited: tuple[np.ndarray, np.ndarray],
     own: OwnTerms,
 ) -> None:
-    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring."""
+    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring, damped as far as it takes."""
     fed = np.flatnonzero(part.in_degree > 0)
     circuit = trial_fit()
     score = misfit(circuit, fed)
-    few = torch.from_numpy(split.voltage(0, min(SAMPLE_FRAMES, split.n_frames)))
+    sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
+    few = torch.from_numpy(sample)
     spread = message_spread(model, few)
+    damping = DAMPING
     for number in range(n_steps):
-        before = last_layer(model)
-        step, gain = last_layer_step(model, split, part, circuit, target, step_frames, own=own), 0.0
-        for length in (1.0, 0.3, 0.1):
-            set_last_layer(model, before + length * step)
+        directions = directions_of(model, sample, visited)
+        equations = normal_equations(model, directions, frames, part, circuit, target, own)
+        start, best = score, np.zeros(directions.size)
+        for _ in range(TRIALS):
+            step = equations.step(damping)
+            directions.move(step)
             rescale_last_layer(model, spread, few)
             trial = trial_fit()
-            gain = score - misfit(trial, fed)
-            if gain > 0:
-                circuit, score = trial, score - gain
+            left = misfit(trial, fed)
+            if left < score:
+                circuit, score, best = trial, left, step
+                damping = max(damping / 10, LEAST_DAMPING)
+            elif score < start:
                 break
-            set_last_layer(model, before)
-        logger.debug("last layer, step %d: misfit %.5f", number, score)
-        if gain < LEAST_GAIN:
+            else:
+                damping *= 10
+        directions.move(best)
+        rescale_last_layer(model, spread, few)
+        logger.debug("messages, step %d: misfit %.5f", number, score)
+        if start - score < LEAST_GAIN:
             break
+
+
+def what_tells(
+    split: Split, form: Prepared, target: TargetKind, visited: tuple[np.ndarray, np.ndarray]
+) -> tuple[Wiring, Frames]:
+    """Equations (as the wiring of their inputs) and frames that tell the message function; arguments as in
+    `alternate`."""
+    wiring = form.wiring
+    if pairs_are_cheaper(wiring, form.own):
+        part = some_targets(wiring, DENSE_EQUATIONS)
+        return part, Thinned.to(split, target, max(FEWEST_FRAMES, DENSE_FRAMES * int(part.in_degree.max(initial=0))))
+    lowest, highest = np.argsort(visited[0])[:OUTERMOST], np.argsort(visited[1])[-OUTERMOST:]
+    part = some_targets(wiring, EQUATIONS, np.union1d(lowest, highest))
+    most = max(FEWEST_FRAMES, SPARSE_FRAMES * int(part.in_degree.max(initial=0)))
+    return part, Chosen(split, target, most, lowest, highest)

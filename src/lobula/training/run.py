@@ -53,6 +53,8 @@ Probe = Callable[[GraphNetwork, dict[str, torch.Tensor] | None], dict[str, float
 Progress = Callable[[int, int, dict[str, float]], None]
 RecordingScales = tuple[Scales, np.ndarray, Visited]
 REFIT_FRAMES = 8000
+OWN_STEPS = 3
+"""Gauss-Newton steps on message functions of every neuron's own, before they are compared with one for all."""
 CPU = torch.device("cpu")
 
 
@@ -343,9 +345,10 @@ class _Trainer:
         frames worse by more than one standard error: the simpler model extrapolates better to sources that rarely fire.
         """
         self.model.to(CPU)  # closed-form steps
-        errors, held = self.refit()
+        may_share = self.config.model.g_phi_shared == "auto" and not self.model.shared and self.model.learns_messages
+        errors, held = self.refit(OWN_STEPS if may_share else None)
         error, simpler = float(errors.mean()), False
-        if self.config.model.g_phi_shared == "auto" and not self.model.shared and self.model.learns_messages:
+        if may_share:
             own = {key: value.clone() for key, value in self.model.state_dict().items()}
             self.model.share_messages()
             shared_errors, shared_held = self.refit()
@@ -366,11 +369,12 @@ class _Trainer:
             self.model.load_state_dict(saved["model"])
             self.held = HeldCircuit(**saved["held"]).to(self.device)
 
-    def refit(self) -> tuple[np.ndarray, HeldCircuit]:
+    def refit(self, most_steps: int | None = None) -> tuple[np.ndarray, HeldCircuit]:
         """Gauss-Newton on the messages, the circuit in closed form: (N,) held-out errors and the circuit."""
         recording, target = self.recording, self.settings.target
         visited = recording["train"].visited_range
         steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
+        steps = steps if most_steps is None else min(steps, most_steps)
         most = max(REFIT_FRAMES, 3 * int(self.form.wiring.in_degree.max(initial=0)))
         frames = recording["train"], self.form, target
         circuit = alternate(self.model, *frames, steps, most, visited, self.device, self.solver)
