@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROWS = 4096
-"""Rows (neurons x frames) of a block: a layer of 64 units takes 1 MB."""
+ROWS = 8192
+"""Rows (neurons x frames) of a block: a layer of 64 units takes 2 MB."""
 MOST_SPARE = 4
 
 aten = torch.ops.aten
@@ -124,7 +124,8 @@ class _BlockedMLP(torch.autograd.Function):
         grads = [torch.zeros_like(t) for t in flat]
         grad_scalars = torch.empty_like(scalars) if ctx.needs_input_grad[0] else None
         grad_embedding = torch.empty(embedding.shape, dtype=table.dtype) if ctx.needs_input_grad[1] else None
-        spare = [_borrow(batch * step, width, scalars) for width in (*table.shape, *(b.shape[1] for b in kept))]
+        wanted = table[0 if grad_scalars is not None else n_scalars : n_inputs]  # the inputs whose gradients are needed
+        spare = [_borrow(batch * step, width, scalars) for width in (table.shape[1], *(b.shape[1] for b in kept))]
         inputs, x = (_borrow(batch * step, width, scalars) for width in table.shape)
         for block in _blocks(n, step):
             g = grad[:, block].reshape(-1)
@@ -136,16 +137,16 @@ class _BlockedMLP(torch.autograd.Function):
             for k in range(len(hidden) - 1, 1, -1):
                 grads[2 * k - 2].addmm_(delta.T, hidden[k - 1])
                 grads[2 * k - 1] += delta.sum(0)
-                delta = torch.mm(delta, flat[2 * k - 2], out=spare[k - 1][: len(g)])
+                delta = torch.mm(delta, flat[2 * k - 2], out=spare[k - 2][: len(g)])
                 delta = pull_back(delta, hidden[k - 1])
             grad_table.addmm_(hidden[0].T, delta)
             if grad_scalars is None and grad_embedding is None:
                 continue
-            pulled = torch.mm(delta, table.T, out=spare[0][: len(g)]).view(batch, -1, len(table))
+            pulled = torch.mm(wanted, delta.T).view(len(wanted), batch, -1)
             if grad_scalars is not None:
-                grad_scalars[:, block] = pulled[..., :n_scalars]
+                grad_scalars[:, block] = pulled[:n_scalars].permute(1, 2, 0)
             if grad_embedding is not None:
-                torch.sum(pulled[..., n_scalars:n_inputs], 0, out=grad_embedding[block])
+                grad_embedding[block] = pulled[len(wanted) - embedding.shape[1] :].sum(1).T
         _give_back(inputs, x, *spare, *kept)
         grads[0], grads[1] = grad_table[:n_inputs].T, grad_table[n_inputs]
         return grad_scalars, grad_embedding, None, None, None, *grads
