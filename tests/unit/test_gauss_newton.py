@@ -97,7 +97,7 @@ def test_steps_find_the_message_function_of_a_network_that_was_not_trained(recor
             model.share_messages()
         circuit: LinearCircuit = alternate(model, frames, form, "drift", 12, 3000, frames.visited_range, CPU)
         left[kind] = np.log(circuit.residual_std**2).mean()
-    assert left["all parameters"] < left["last layer"] - 4  # log residual variance
+    assert left["all parameters"] < left["last layer"] - 3  # log residual variance
 
 
 def test_chosen_frames_hold_the_bursts(recording: Recording) -> None:

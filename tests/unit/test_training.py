@@ -177,6 +177,7 @@ def test_messages_are_shared_unless_held_out_frames_object(tmp_path: Path, alike
     planted = planted_circuit(n_frames=6000, activation=None if alike else mixed)
     data = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
     values = {"training.target": "drift", "training.n_steps": 1000, "training.gauss_newton_steps": 3}
+    values |= {"training.batch_size": 32, "model.hidden_dim": 32}
     model = train(data, config(**values, **{"training.lr": 5e-3, "training.lr_embedding": 2e-2}), tmp_path)
     assert bool(model.shared) is alike
     never = new_model(data, config(**{"model.g_phi_shared": "yes"}))

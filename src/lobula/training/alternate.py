@@ -132,7 +132,7 @@ def improve(
                 damping *= 10
         directions.move(best)
         rescale_last_layer(model, spread, few)
-        logger.debug("messages, step %d: misfit %.5f", number, score)
+        logger.info("messages, step %d: misfit %.5f", number + 1, score)
         if start - score < LEAST_GAIN:
             break
 
