@@ -131,11 +131,12 @@ class Tangent(Directions):
         effect = parameter_jacobian(model, where)
         value, functions = torch.linalg.eigh(effect @ effect.T)
         kept = value.flip(0)[:MOST_DIRECTIONS] > LEAST_SIZE**2 * value[-1].clamp_min(1e-300)
-        self.size = int(kept.sum())
+        self.size = max(1, int(kept.sum()))
         order = torch.arange(len(value) - 1, len(value) - 1 - self.size, -1)
-        self._combined = effect.T @ functions[:, order] / value[order].sqrt()
-        self._borders = np.unique(np.r_[np.linspace(low, high, N_CELLS), bends(model, low, high)]).astype(np.float32)
-        middle = torch.from_numpy((self._borders[1:] + self._borders[:-1]) / 2)
+        self._combined = effect.T @ functions[:, order] / value[order].clamp_min(1e-300).sqrt()
+        borders = np.unique(np.r_[np.linspace(low, high, N_CELLS), bends(model, low, high)]).astype(np.float32)
+        self._borders = torch.from_numpy(borders)
+        middle = (self._borders[1:] + self._borders[:-1]) / 2
         self._derivative = torch.cat([parameter_jacobian(model, p) @ self._combined for p in middle.split(PIECE)])
         self._derivative = self._derivative.float()
         self._message = shared_table(model, visited)
@@ -168,8 +169,7 @@ class Tangent(Directions):
 
     def _cells(self, voltage: Tensor) -> Tensor:
         """(t, N) cell of every voltage."""
-        cell = np.searchsorted(self._borders, voltage.numpy().ravel()) - 1
-        return torch.from_numpy(np.clip(cell, 0, len(self._derivative) - 1)).view(voltage.shape)
+        return (torch.bucketize(voltage, self._borders) - 1).clamp_(0, len(self._derivative) - 1)
 
     @torch.no_grad()
     def move(self, coefficients: np.ndarray) -> None:
