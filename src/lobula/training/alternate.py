@@ -22,7 +22,7 @@ from lobula.regression.ridge import LinearCircuit, Solver, solve
 from lobula.regression.tabulate import tabulate
 from lobula.regression.thinned import Thinned
 from lobula.regression.update_form import Prepared
-from lobula.training.directions import directions_of
+from lobula.training.directions import LastLayer, directions_of, last_layer_of
 from lobula.training.gauss_newton import message_spread, normal_equations, rescale_last_layer
 
 logger = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ def improve(
     sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
     few = torch.from_numpy(sample)
     spread = message_spread(model, few)
-    damping = DAMPING
+    damping, best_kind = DAMPING, directions_of
     for number in range(n_steps):
-        directions = directions_of(model, sample, visited)
+        directions = best_kind(model, sample, visited)
         equations = normal_equations(model, directions, frames, part, circuit, target, own)
         start, best = score, np.zeros(directions.size)
         for _ in range(TRIALS):
@@ -134,7 +134,9 @@ def improve(
         rescale_last_layer(model, spread, few)
         logger.info("messages, step %d: misfit %.5f", number + 1, score)
         if start - score < LEAST_GAIN:
-            break
+            if isinstance(directions, LastLayer):
+                break
+            damping, best_kind = LEAST_DAMPING, last_layer_of  # under noise all parameters have too much to say
 
 
 def what_tells(

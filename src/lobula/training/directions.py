@@ -187,6 +187,11 @@ def directions_of(model: GraphNetwork, sample: np.ndarray, visited: tuple[np.nda
     return LastLayer(model)
 
 
+def last_layer_of(model: GraphNetwork, sample: np.ndarray, visited: tuple[np.ndarray, np.ndarray]) -> Directions:
+    """The last layer, whatever the model; the other arguments are those of `directions_of`."""
+    return LastLayer(model)
+
+
 def parameter_jacobian(model: SourceNetwork, voltage: Tensor) -> Tensor:
     """(G, P) derivatives of the shared message [a.u.] at voltages (G,) by all parameters of its network."""
     network, embedding = model.message_mlp, model.message_embedding.detach()
