@@ -127,3 +127,27 @@ def test_targets_of_some_neurons_are_added(recording: Recording) -> None:
     assert set(wiring.post[np.isin(wiring.pre, heard)].tolist()) <= targets
     assert set(some_targets(wiring, 5).post.tolist()) <= targets
     assert all(part.in_degree[i] == wiring.in_degree[i] for i in targets)
+
+
+def test_the_last_layer_follows_where_all_parameters_bring_nothing(recording: Recording, monkeypatch) -> None:
+    frames, moved = recording["train"], []
+
+    def stuck(model, sample, visited) -> Tangent:
+        moved.append("all")
+        directions = Tangent(model, sample, visited)
+        monkeypatch.setattr(directions, "move", lambda coefficients: None)
+        return directions
+
+    def last(model, sample, visited) -> LastLayer:
+        moved.append("last")
+        return LastLayer(model)
+
+    monkeypatch.setattr("lobula.training.alternate.directions_of", stuck)
+    monkeypatch.setattr("lobula.training.alternate.last_layer_of", last)
+    model, form = shared_model(recording), prepare("linear", frames, recording.wiring, "drift")
+    left = []
+    for n_steps in (0, 2):
+        circuit = alternate(model, frames, form, "drift", n_steps, 3000, frames.visited_range, CPU)
+        left.append(np.log(circuit.residual_std**2).mean())
+    assert moved == ["all", "last"]
+    assert left[1] < left[0] - 0.1
