@@ -112,9 +112,9 @@ def improve(
     sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
     few = torch.from_numpy(sample)
     spread = message_spread(model, few)
-    damping, best_kind = DAMPING, directions_of
+    damping, directions_for = DAMPING, directions_of
     for number in range(n_steps):
-        directions = best_kind(model, sample, visited)
+        directions = directions_for(model, sample, visited)
         equations = normal_equations(model, directions, frames, part, circuit, target, own)
         start, best = score, np.zeros(directions.size)
         for _ in range(TRIALS):
@@ -136,7 +136,7 @@ def improve(
         if start - score < LEAST_GAIN:
             if isinstance(directions, LastLayer):
                 break
-            damping, best_kind = LEAST_DAMPING, last_layer_of  # under noise all parameters have too much to say
+            damping, directions_for = LEAST_DAMPING, last_layer_of  # as happens under noise
 
 
 def what_tells(
