@@ -134,18 +134,18 @@ class TrainingConfig(Section):
     n_clusters: int = param(65, "clusters of embeddings for gmm and kmeans", ge=1)
     warm_start: Literal["none", "spline"] = param("none", "start g and W from another estimator", role="block_only")
     rounds: int = param(
-        2, "alternations of refit and further training of g", ge=0, le=20, role="tunable", search=(0, 4)
+        0, "alternations of refit and further training of g", ge=0, le=20, role="tunable", search=(0, 4)
     )
     round_steps: int = param(
         300, "optimiser steps per alternation", ge=1, scale="log", role="tunable", search=(100, 5_000)
     )
     gauss_newton_steps: int = param(
-        3,
+        20,
         "Gauss-Newton steps on g after each phase, fewer if they bring nothing",
         ge=0,
         le=50,
         role="tunable",
-        search=(0, 10),
+        search=(0, 20),
     )
     validation_every: int = param(200, "steps between validations", ge=1)
     checkpoint_every: int = param(200, "steps between checkpoints", ge=1)
