@@ -2,12 +2,14 @@ r"""A multilayer perceptron over neurons whose hidden activations stay in the pr
 
 .. math:: x_0 = (s_{bn}, e_n), \quad x_l = \sigma(A_l x_{l-1} + b_l), \quad y_{bn} = A_L x_{L-1} + b_L
 
-with scalars s that vary from frame to frame and the neuron's embedding e, which does not. Neurons are taken a block at
-a time, so that a block's activations stay in the cache from one operation to the next: at full size (13,741 neurons,
-batch 4, hidden 64) they are 14 MB per layer, many times the second-level cache. The backward pass computes the first
-layer again, which is cheap, and reads the others, which are not, from memory. Inputs, with a one for the bias, are
-padded to a multiple of four columns, for which products are twice as fast as for three; the last layer, with its
-single output, goes through matrix-vector products, ten times faster here than the general ones.
+with scalars s that vary from frame to frame and the neuron's embedding e, which does not. Rows (frames of a neuron,
+neuron by neuron) are taken a block at a time, so that a block's activations stay in the cache from one operation to the
+next: at full size (13,741 neurons, batch 4, hidden 64) they are 14 MB per layer, many times the second-level cache.
+Threads keep to their rows of a block, in sums over rows, too: where two cores share no cache, and virtual machines come
+to that unasked, a step is else half as fast. The backward pass computes the first layer again, which is cheap, and
+reads the others, which are not, from memory. Inputs, with a one for the bias, are padded to a multiple of four columns,
+for which products are twice as fast as for three; the last layer, with its single output, goes through matrix-vector
+products, ten times faster here than the general ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -89,24 +91,24 @@ class _BlockedMLP(torch.autograd.Function):
     def forward(
         ctx, scalars: Tensor, embedding: Tensor, activation: str, rows: int, keep: bool, *flat: Tensor
     ) -> Tensor:
+        batch, n = scalars.shape[:2]
+        evaluate = IN_PLACE[activation][0]
+        table = _first_table(flat[0], flat[1])
+        inputs = _inputs(scalars, embedding, len(table))
+        x = _borrow(rows, table.shape[1], scalars)
+        kept = [_borrow(batch * n if keep else rows, len(b), scalars) for b in flat[3:-2:2]]
+        out = scalars.new_empty(n * batch)
+        for block in _blocks(n * batch, rows):
+            hidden = evaluate(_product(inputs[block], table, x))
+            for k, buffer in enumerate(kept):
+                place = buffer[block] if keep else buffer[: len(hidden)]
+                hidden = evaluate(torch.addmm(flat[2 * k + 3], hidden, flat[2 * k + 2].T, out=place))
+            torch.addmv(flat[-1], hidden, flat[-2][0], out=out[block])
+        _give_back(x, *([] if keep else [inputs, *kept]))
         ctx.save_for_backward(scalars, embedding, *flat)
         ctx.activation, ctx.rows = activation, rows
-        batch, n = scalars.shape[:2]
-        out = scalars.new_empty(batch, n)
-        step = max(1, rows // batch)
-        table = _first_table(flat[0], flat[1])
-        inputs, x = (_borrow(batch * step, width, scalars) for width in table.shape)
-        kept = [_borrow(batch * (n if keep else step), len(b), scalars) for b in flat[3:-2:2]]
-        for block in _blocks(n, step):
-            _, hidden = _first_layer(scalars[:, block], embedding[block], table, activation, inputs, x)
-            for k, buffer in enumerate(kept):
-                place = _rows(buffer, batch, block) if keep else buffer[: len(hidden)]
-                hidden = torch.addmm(flat[2 * k + 3], hidden, flat[2 * k + 2].T, out=place)
-                hidden = IN_PLACE[activation][0](hidden)
-            out[:, block] = torch.addmv(flat[-1], hidden, flat[-2][0]).view(batch, -1)
-        _give_back(inputs, x, *([] if keep else kept))
-        ctx.kept = kept if keep else None
-        return out
+        ctx.kept = [inputs, *kept] if keep else None
+        return out.view(n, batch).T
 
     @staticmethod
     @once_differentiable
@@ -114,50 +116,42 @@ class _BlockedMLP(torch.autograd.Function):
         scalars, embedding, *flat = ctx.saved_tensors
         if ctx.kept is None:
             raise RuntimeError("blocked_mlp: backward was called twice, expected once; evaluate the network again")
-        kept, ctx.kept = ctx.kept, None
-        pull_back = IN_PLACE[ctx.activation][1]
+        (inputs, *kept), ctx.kept = ctx.kept, None
+        evaluate, pull_back = IN_PLACE[ctx.activation]
         batch, n, n_scalars = scalars.shape
-        n_inputs = n_scalars + embedding.shape[1]
-        step = max(1, ctx.rows // batch)
+        n_inputs, rows = n_scalars + embedding.shape[1], ctx.rows
         table = _first_table(flat[0], flat[1])
         grad_table = torch.zeros_like(table)
         grads = [torch.zeros_like(t) for t in flat]
-        grad_scalars = torch.empty_like(scalars) if ctx.needs_input_grad[0] else None
-        grad_embedding = torch.empty(embedding.shape, dtype=table.dtype) if ctx.needs_input_grad[1] else None
-        wanted = table[0 if grad_scalars is not None else n_scalars : n_inputs]  # the inputs whose gradients are needed
-        spare = [_borrow(batch * step, width, scalars) for width in (table.shape[1], *(b.shape[1] for b in kept))]
-        inputs, x = (_borrow(batch * step, width, scalars) for width in table.shape)
-        for block in _blocks(n, step):
-            g = grad[:, block].reshape(-1)
-            first = _first_layer(scalars[:, block], embedding[block], table, ctx.activation, inputs, x)
-            hidden = [*first, *(_rows(buffer, batch, block) for buffer in kept)]
-            grads[-1] += g.sum()
-            grads[-2][0].addmv_(hidden[-1].T, g)
+        for_scalars, for_embedding = ctx.needs_input_grad[:2]
+        first = 0 if for_scalars else n_scalars if for_embedding else n_inputs
+        wanted = table[first:n_inputs]  # the inputs whose gradients are needed
+        pulled = scalars.new_empty(n * batch, len(wanted))
+        x, *spare = (_borrow(rows, width, scalars) for width in [table.shape[1]] * 2 + [b.shape[1] for b in kept])
+        grad = grad.T.reshape(-1)
+        grads[-1] += grad.sum()
+        for block in _blocks(n * batch, rows):
+            g, read = grad[block], inputs[block]
+            hidden = [evaluate(_product(read, table, x)), *(buffer[block] for buffer in kept)]
             delta = pull_back(torch.outer(g, flat[-2][0], out=spare[-1][: len(g)]), hidden[-1])
-            for k in range(len(hidden) - 1, 1, -1):
-                grads[2 * k - 2].addmm_(delta.T, hidden[k - 1])
-                grads[2 * k - 1] += delta.sum(0)
-                delta = torch.mm(delta, flat[2 * k - 2], out=spare[k - 2][: len(g)])
-                delta = pull_back(delta, hidden[k - 1])
-            grad_table.addmm_(hidden[0].T, delta)
-            if grad_scalars is None and grad_embedding is None:
-                continue
-            pulled = torch.mm(wanted, delta.T).view(len(wanted), batch, -1)
-            if grad_scalars is not None:
-                grad_scalars[:, block] = pulled[:n_scalars].permute(1, 2, 0)
-            if grad_embedding is not None:
-                grad_embedding[block] = pulled[len(wanted) - embedding.shape[1] :].sum(1).T
+            grads[-2] += _sum(hidden[-1].mul_(g[:, None]))  # these activations are not needed any more
+            for k in range(len(kept), 0, -1):
+                grads[2 * k] += _summed_product(delta, hidden[k - 1])
+                grads[2 * k + 1] += _sum(delta)
+                delta = pull_back(_product(delta, flat[2 * k], spare[k - 1]), hidden[k - 1])
+            grad_table += _summed_product(read, delta)
+            if len(wanted):
+                torch.mm(delta, wanted.T, out=pulled[block])
         _give_back(inputs, x, *spare, *kept)
+        pulled = pulled.view(n, batch, len(wanted))
+        by_scalars = pulled[..., :n_scalars].transpose(0, 1) if for_scalars else None
+        by_embedding = pulled[..., n_scalars - first :].sum(1) if for_embedding else None
         grads[0], grads[1] = grad_table[:n_inputs].T, grad_table[n_inputs]
-        return grad_scalars, grad_embedding, None, None, None, *grads
+        return by_scalars, by_embedding, None, None, None, *grads
 
 
 def _blocks(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
-
-
-def _rows(buffer: Tensor, batch: int, block: slice) -> Tensor:
-    return buffer[batch * block.start : batch * block.stop]
 
 
 def _first_table(weight: Tensor, bias: Tensor) -> Tensor:
@@ -168,20 +162,37 @@ def _first_table(weight: Tensor, bias: Tensor) -> Tensor:
     return table
 
 
-def _first_layer(
-    scalars: Tensor, embedding: Tensor, table: Tensor, activation: str, inputs: Tensor, buffer: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Inputs (B n, K) and activations (B n, H) of the first hidden layer for a block of n neurons, in the buffers."""
+def _inputs(scalars: Tensor, embedding: Tensor, width: int) -> Tensor:
+    """(N B, K) scalars, embedding, a one and zeros, neuron by neuron, in a borrowed buffer."""
     batch, n, n_scalars = scalars.shape
     n_inputs = n_scalars + embedding.shape[1]
-    inputs = inputs[: batch * n]
-    by_frame = inputs.view(batch, n, -1)
-    by_frame[..., :n_scalars] = scalars
-    by_frame[..., n_scalars:n_inputs] = embedding
+    inputs = _borrow(n * batch, width, scalars)
+    by_neuron = inputs.view(n, batch, width)
+    by_neuron[..., :n_scalars] = scalars.transpose(0, 1)
+    by_neuron[..., n_scalars:n_inputs] = embedding[:, None]
     inputs[:, n_inputs:] = 0.0
     inputs[:, n_inputs] = 1.0
-    x = torch.mm(inputs, table, out=buffer[: batch * n])
-    return inputs, IN_PLACE[activation][0](x)
+    return inputs
+
+
+def _product(a: Tensor, b: Tensor, buffer: Tensor) -> Tensor:
+    return torch.mm(a, b, out=buffer[: len(a)])
+
+
+def _by_thread(x: Tensor) -> Tensor:
+    """(T, R / T, K) the rows that each thread has: a sum over all of them would take rows to another core's cache."""
+    n = torch.get_num_threads()
+    return x.view(n if len(x) % n == 0 else 1, -1, x.shape[1])
+
+
+def _summed_product(a: Tensor, b: Tensor) -> Tensor:
+    """(J, K) sum over rows of products, a (R, J) and b (R, K)."""
+    return torch.bmm(_by_thread(a).mT, _by_thread(b)).sum(0)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """(K,) sum over rows."""
+    return _by_thread(x).sum(1).sum(0)
 
 
 _spare: dict[tuple[int, int, torch.dtype], list[Tensor]] = {}

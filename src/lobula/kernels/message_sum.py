@@ -46,9 +46,11 @@ class SparsePattern(nn.Module):
     Attributes:
         n_neurons: N.
         pre, post: (E,) int64 endpoints, sorted by (post, pre).
-        indptr, indptr_out: (N + 1,) int64 row pointers of the matrix and of its transpose.
-        permutation: (E,) int64 edges in the order of the transpose.
-        post_by_pre: (E,) int64 postsynaptic ends in that order.
+        indptr, indptr_out: (N + 1,) int32 row pointers of the matrix and of its transpose; sparse products on a CPU
+            copy indices of 64 bits before every product.
+        columns: (E,) int32 ``pre``.
+        permutation: (E,) int32 edges in the order of the transpose.
+        post_by_pre: (E,) int32 postsynaptic ends in that order.
         is_dense: whether at least `DENSE_SHARE` of all pairs are connected.
         places: (E,) int64 place of every edge in a dense matrix, row by row; empty where it is not needed.
     """
@@ -57,6 +59,7 @@ class SparsePattern(nn.Module):
     post: Tensor
     indptr: Tensor
     indptr_out: Tensor
+    columns: Tensor
     permutation: Tensor
     post_by_pre: Tensor
     places: Tensor
@@ -65,15 +68,17 @@ class SparsePattern(nn.Module):
         super().__init__()
         self.n_neurons = wiring.n_neurons
         permutation, indptr_out = wiring.transpose
-        arrays = {"pre": wiring.pre, "post": wiring.post, "indptr": wiring.indptr, "indptr_out": indptr_out}
+        arrays = {"indptr": wiring.indptr, "columns": wiring.pre, "indptr_out": indptr_out}
         arrays |= {"permutation": permutation, "post_by_pre": wiring.post[permutation]}
+        arrays = {name: array.astype(np.int32) for name, array in arrays.items()}
+        arrays |= {"pre": wiring.pre.astype(np.int64), "post": wiring.post.astype(np.int64)}
         n, n_edges = wiring.n_neurons, wiring.n_edges
         self.is_dense = n_edges >= DENSE_SHARE * n**2 and n_edges > 0
         self._is_off_diagonal = n_edges == n * (n - 1) and not np.any(wiring.pre == wiring.post)
         needed = self.is_dense and not self._is_off_diagonal
         arrays["places"] = wiring.post * n + wiring.pre if needed else np.zeros(0, dtype=np.int64)
         for name, array in arrays.items():
-            self.register_buffer(name, torch.as_tensor(array.copy(), dtype=torch.int64), persistent=False)
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def to_dense(self, weight: Tensor) -> Tensor:
         """(N, N) dense matrix W[post, pre], 0 where there is no edge; of a wiring that `is_dense`."""
@@ -94,7 +99,7 @@ class SparsePattern(nn.Module):
 
     def forward_matrix(self, weight: Tensor) -> Tensor:
         """(N, N) CSR matrix W[post, pre]."""
-        return self._csr(self.indptr, self.pre, weight)
+        return self._csr(self.indptr, self.columns, weight)
 
     def backward_matrix(self, weight: Tensor) -> Tensor:
         """(N, N) CSR matrix W[post, pre] transposed."""
@@ -131,7 +136,7 @@ class _MessageSum(torch.autograd.Function):
         if weight.is_cuda and HAS_TRITON:
             from lobula.kernels.triton_message_sum import row_sum
 
-            return row_sum(pattern.indptr, pattern.pre, weight, messages)
+            return row_sum(pattern.indptr, pattern.columns, weight, messages)
         return pattern.forward_matrix(weight) @ messages
 
     @staticmethod
@@ -159,7 +164,7 @@ def _sampled_product(pattern: SparsePattern, grad: Tensor, messages: Tensor) -> 
     if missing > 0:
         grad, messages = (torch.nn.functional.pad(x, (0, missing)) for x in (grad, messages))
     sample = pattern.forward_matrix(grad.new_zeros(len(pattern.pre)))
-    return torch.sparse.sampled_addmm(sample, grad, messages.T, beta=0.0).values()
+    return torch.sparse.sampled_addmm(sample, grad, messages.T, beta=0.0, out=sample).values()
 
 
 def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:

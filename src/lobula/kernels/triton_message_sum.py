@@ -53,11 +53,11 @@ def row_sum(indptr: Tensor, column: Tensor, weight: Tensor, messages: Tensor, or
     """Sparse matrix times dense matrix.
 
     Args:
-        indptr: (N + 1,) int64 row pointers.
-        column: (E,) int64 columns.
+        indptr: (N + 1,) row pointers.
+        column: (E,) columns.
         weight: (E,) values, in the order of the rows or, with ``order``, in another.
         messages: (N, B) contiguous.
-        order: (E,) int64 place of every value in ``weight``.
+        order: (E,) place of every value in ``weight``.
 
     Returns:
         (N, B).
