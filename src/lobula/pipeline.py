@@ -370,8 +370,9 @@ class _Bar:
             self._bar.update(self._task, completed=total, total=total)
 
     def numbers(self, done: int, total: int, numbers: dict[str, float]) -> None:
-        """Moves the bar and shows loss and validation."""
-        self.show(done, total, f"loss {numbers['loss']:.4f}  validation {numbers['validation']:.4f}")
+        """Moves the bar and shows the latest of loss and validation, or of a Gauss-Newton step."""
+        shown = ("loss", "validation", "Gauss-Newton step", "misfit")
+        self.show(done, total, "  ".join(f"{name} {numbers[name]:.5g}" for name in shown if name in numbers))
 
 
 @contextmanager

@@ -113,6 +113,36 @@ def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, t
     assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "parts" / "metrics.csv").read_text()
 
 
+def test_a_kill_costs_one_gauss_newton_step(recording: Recording, tmp_path: Path) -> None:
+    settings = config(**{"training.rounds": 0, "training.gauss_newton_steps": 4, "training.target": "drift"})
+    taken: list[float] = []
+    whole = train(recording, settings, tmp_path / "whole", progress=lambda *now: taken.append(step_of(now[2])))
+    taken = [number for number in taken if number]
+    assert taken[:3] == [1, 2, 3]  # one function for every neuron, then one for all
+    assert taken[3:6] == [1, 2, 3]
+
+    class Stop(Exception):
+        pass
+
+    def progress(step: int, total: int, numbers: dict[str, float]) -> None:
+        if step_of(numbers):
+            stopped.append(step_of(numbers))
+            raise Stop
+
+    stopped: list[float] = []
+    while len(stopped) < len(taken):
+        with pytest.raises(Stop):
+            train(recording, settings, tmp_path / "parts", progress=progress)
+    parts = train(recording, settings, tmp_path / "parts", progress=progress)
+    assert stopped == taken
+    for (name, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
+def step_of(numbers: dict[str, float]) -> float:
+    return numbers.get("Gauss-Newton step", 0)
+
+
 def test_a_warm_start_repeats_the_spline(tmp_path: Path) -> None:
     planted = planted_circuit(n_frames=3000)
     recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -44,6 +45,27 @@ LEAST_DAMPING = 1e-9
 TRIALS = 5
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Where Gauss-Newton steps are; with the model, all that the next one depends on.
+
+    Attributes:
+        done: steps taken; all of them, where further ones would bring nothing.
+        spread: of the messages, to which every step scales them back.
+        damping: of the next step.
+        on_last_layer: whether only the last layer moves.
+    """
+
+    done: int
+    spread: float
+    damping: float = DAMPING
+    on_last_layer: bool = False
+
+
+def _forget(steps: Steps, score: float) -> None:
+    pass
+
+
 def alternate(
     model: GraphNetwork,
     split: Split,
@@ -54,6 +76,8 @@ def alternate(
     visited: tuple[np.ndarray, np.ndarray],
     device: torch.device,
     solver: Solver = solve,
+    steps: Steps | None = None,
+    keep: Callable[[Steps, float], None] = _forget,
 ) -> LinearCircuit:
     """Moves the message network by up to ``n_steps`` Gauss-Newton steps and refits the circuit.
 
@@ -69,6 +93,8 @@ def alternate(
         visited: lowest and highest voltage of every neuron.
         device: where the Gram matrices of the refits are computed.
         solver: what solves for the circuit.
+        steps: where an earlier call was cut off.
+        keep: called after every step, with where it is and its misfit, to store both and the model.
 
     Returns:
         The circuit on the known graph.
@@ -89,7 +115,7 @@ def alternate(
         )
 
     if n_steps > 0:
-        improve(model, n_steps, part, target, source, trial_fit, visited, form.own)
+        improve(model, n_steps, part, target, source, trial_fit, visited, form.own, steps, keep)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -104,23 +130,27 @@ def improve(
     trial_fit: Callable[[], LinearCircuit],
     visited: tuple[np.ndarray, np.ndarray],
     own: OwnTerms,
+    steps: Steps | None,
+    keep: Callable[[Steps, float], None],
 ) -> None:
     """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring, damped as far as it takes."""
+    sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
+    few = torch.from_numpy(sample)
+    steps = steps or Steps(0, message_spread(model, few))
+    if steps.done >= n_steps:
+        return
     fed = np.flatnonzero(part.in_degree > 0)
     circuit = trial_fit()
     score = misfit(circuit, fed)
-    sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
-    few = torch.from_numpy(sample)
-    spread = message_spread(model, few)
-    damping, directions_for = DAMPING, directions_of
-    for number in range(n_steps):
-        directions = directions_for(model, sample, visited)
+    while steps.done < n_steps:
+        damping, on_last_layer = steps.damping, steps.on_last_layer
+        directions = (last_layer_of if on_last_layer else directions_of)(model, sample, visited)
         equations = normal_equations(model, directions, frames, part, circuit, target, own)
         start, best = score, np.zeros(directions.size)
         for _ in range(TRIALS):
             step = equations.step(damping)
             directions.move(step)
-            rescale_last_layer(model, spread, few)
+            rescale_last_layer(model, steps.spread, few)
             trial = trial_fit()
             left = misfit(trial, fed)
             if left < score:
@@ -131,12 +161,15 @@ def improve(
             else:
                 damping *= 10
         directions.move(best)
-        rescale_last_layer(model, spread, few)
-        logger.info("messages, step %d: misfit %.5f", number + 1, score)
+        rescale_last_layer(model, steps.spread, few)
+        done = steps.done + 1
+        logger.info("messages, step %d: misfit %.5f", done, score)
         if start - score < LEAST_GAIN:
             if isinstance(directions, LastLayer):
-                break
-            damping, directions_for = LEAST_DAMPING, last_layer_of  # as happens under noise
+                done = n_steps
+            damping, on_last_layer = LEAST_DAMPING, True  # all parameters bring nothing, as happens under noise
+        steps = Steps(done, steps.spread, damping, on_last_layer)
+        keep(steps, score)
 
 
 def what_tells(

@@ -24,18 +24,16 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import DivergedError
-from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, learned_messages, registry, shape_weights
-from lobula.regression.held_out import circuit_predictor, held_out_errors
+from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, registry, shape_weights
 from lobula.regression.prior import WeightPrior, solver_for
-from lobula.regression.ridge import Solver
 from lobula.regression.spline import SplineFit
 from lobula.regression.update_form import Prepared, prepare
 from lobula.training.adam import Adam
-from lobula.training.alternate import alternate
 from lobula.training.checkpoint import load_checkpoint, save_checkpoint
 from lobula.training.checks import check
 from lobula.training.cluster_embeddings import cluster_and_replace
 from lobula.training.distributed import ALONE, Team, process_device
+from lobula.training.judgement import Judge, Judgement
 from lobula.training.monitor import Monitor
 from lobula.training.objectives import norm, scaled_mse, total_loss
 from lobula.training.optimiser import clip_gradients, optimiser_for, restore_optimiser, set_learning_rates
@@ -52,9 +50,6 @@ logger = logging.getLogger(__name__)
 Probe = Callable[[GraphNetwork, dict[str, torch.Tensor] | None], dict[str, float]]
 Progress = Callable[[int, int, dict[str, float]], None]
 RecordingScales = tuple[Scales, np.ndarray, Visited]
-REFIT_FRAMES = 8000
-OWN_STEPS = 3
-"""Gauss-Newton steps on message functions of every neuron's own, before they are compared with one for all."""
 CPU = torch.device("cpu")
 
 
@@ -137,7 +132,7 @@ def train(
     with closing(pool), device_settings(device, settings.precision):
         if team.leads:
             trainer.resume()
-            if trainer.step == 0 and start is not None:
+            if trainer.step == 0 and start is not None and trainer.best == float("inf"):
                 trainer.judge("warm start")
         trainer.share()
         for phase in trainer.phases:
@@ -172,7 +167,6 @@ class _Trainer:
         self.device: torch.device = loss_weight.device
         self.out: Path = out
         self.probe, self.progress = probe, progress
-        self.solver: Solver = solver_for(config.prior, recording)
         frames = recording["train"], recording.wiring, self.settings.target
         self.form: Prepared = prepare(config.update.form, *frames, config.update.n_knots)
         self.team: Team = team
@@ -186,6 +180,7 @@ class _Trainer:
         self.best = float("inf")
         self.held: HeldCircuit | None = None
         self.optimiser: Adam | None = None
+        self.judgement: Judgement | None = None
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -203,6 +198,7 @@ class _Trainer:
         self.model.load_state_dict(saved["model"])
         self.step, self.best = saved["step"], saved["best"]
         self.held = HeldCircuit(**saved["held"]).to(self.device) if saved["held"] else None
+        self.judgement = Judgement.from_state(saved["judgement"]) if saved["judgement"] else None
         phase = next((p for p in self.phases if p.first <= self.step < p.last), None)
         if phase is not None and saved["optimiser"] is not None:
             self.model.to(self.device)
@@ -217,6 +213,7 @@ class _Trainer:
             "held": self.held.state() if self.held else None,
             "step": self.step,
             "best": self.best,
+            "judgement": self.judgement.state() if self.judgement else None,
         }
 
     def share(self) -> None:
@@ -228,9 +225,22 @@ class _Trainer:
     # ---------------------------------------------------------------- the loop
 
     def run_phase(self, phase: Phase) -> None:
-        """All steps of a phase that are still to do; after the last of its kind, a refit and its judgement."""
-        if self.step >= phase.last:
+        """What is still to do of a phase: its steps; after the last of its kind, a refit and its judgement."""
+        if self.step < phase.last:
+            self.run_steps(phase)
+        elif self.judgement is None or self.step > phase.last:
             return
+        if phase.ends:
+            self.optimiser = None
+            if self.team.leads:
+                self.judge(phase.name)
+        if self.team.leads:
+            save_checkpoint(self.out / "checkpoint.pt", self.state())
+        if phase.ends:
+            self.share()
+
+    def run_steps(self, phase: Phase) -> None:
+        """The optimiser's steps of a phase."""
         self.model.to(self.device)
         # === LLM-MODIFIABLE: OPTIMIZER SETUP START ===
         # Optimiser, groups of parameters, learning rates and their schedule (optimiser.py, schedules.py).
@@ -258,14 +268,6 @@ class _Trainer:
                 save_checkpoint(self.out / "checkpoint.pt", self.state())
         # === LLM-MODIFIABLE: TRAINING LOOP END ===
         logger.info("phase %s: %d steps in %.1f s", phase.name, phase.n_steps, time.monotonic() - began)
-        if phase.ends:
-            self.optimiser = None
-            if self.team.leads:
-                self.judge(phase.name)
-        if self.team.leads:
-            save_checkpoint(self.out / "checkpoint.pt", self.state())
-        if phase.ends:
-            self.share()
 
     def update(self, phase: Phase, optimiser: Adam, batch: Batch) -> dict[str, torch.Tensor]:
         """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
@@ -339,46 +341,25 @@ class _Trainer:
         return float(np.mean(losses))
 
     def judge(self, name: str) -> None:
-        """Refits the circuit; keeps the model if it predicts held-out frames best, else goes back to the best.
-
-        One message function for all neurons is tried in place of one per neuron, and kept unless it predicts held-out
-        frames worse by more than one standard error: the simpler model extrapolates better to sources that rarely fire.
-        """
+        """Refits the circuit (`judgement`); keeps the model if it predicts held-out frames best, else goes back to the
+        best."""
         self.model.to(CPU)  # closed-form steps
-        may_share = self.config.model.g_phi_shared == "auto" and not self.model.shared and self.model.learns_messages
-        errors, held = self.refit(OWN_STEPS if may_share else None)
-        error, simpler = float(errors.mean()), False
-        if may_share:
-            own = {key: value.clone() for key, value in self.model.state_dict().items()}
-            self.model.share_messages()
-            shared_errors, shared_held = self.refit()
-            worse = shared_errors - errors
-            simpler = worse.mean() <= worse.std() / np.sqrt(len(worse))
-            logger.info("phase %s: shared messages are worse by %.5f: %s", name, worse.mean(), simpler)
-            if simpler:
-                error, held = float(shared_errors.mean()), shared_held
-            else:
-                self.model.load_state_dict(own)
+        self.judgement = self.judgement or Judgement()
+        save_checkpoint(self.out / "checkpoint.pt", self.state())
+        how = self.form, solver_for(self.config.prior, self.recording), self.device
+        refitted, simpler = Judge(self.recording, self.config, *how, self.keep)(self.model, self.judgement, name)
+        self.judgement, error = None, float(refitted["errors"].mean())
         logger.info("phase %s: held-out error after refit %.5f (best %.5f)", name, error, self.best)
         if error < self.best or simpler:
-            self.best, self.held = error, held.to(self.device)
-            content = {"model": self.model.state_dict(), "held": held.state(), "step": self.step, "error": error}
+            self.best = error
+            content = {"model": refitted["model"], "held": refitted["held"], "step": self.step, "error": error}
             save_checkpoint(self.out / "best.pt", content)
-        else:
-            saved = load_checkpoint(self.out / "best.pt")
-            self.model.load_state_dict(saved["model"])
-            self.held = HeldCircuit(**saved["held"]).to(self.device)
+        saved = load_checkpoint(self.out / "best.pt")
+        self.model.load_state_dict(saved["model"])
+        self.held = HeldCircuit(**saved["held"]).to(self.device)
 
-    def refit(self, most_steps: int | None = None) -> tuple[np.ndarray, HeldCircuit]:
-        """Gauss-Newton on the messages, the circuit in closed form: (N,) held-out errors and the circuit."""
-        recording, target = self.recording, self.settings.target
-        visited = recording["train"].visited_range
-        steps = self.settings.gauss_newton_steps if self.model.learns_messages else 0
-        steps = steps if most_steps is None else min(steps, most_steps)
-        most = max(REFIT_FRAMES, 3 * int(self.form.wiring.in_degree.max(initial=0)))
-        frames = recording["train"], self.form, target
-        circuit = alternate(self.model, *frames, steps, most, visited, self.device, self.solver)
-        message = learned_messages(self.model, visited)
-        predict = circuit_predictor(circuit, message, recording.wiring)
-        errors = held_out_errors(predict, recording["validation"], recording.wiring, target)
-        return errors, HeldCircuit.from_circuit(circuit)
+    def keep(self, step: int, misfit: float) -> None:
+        """Stores a Gauss-Newton step and shows it."""
+        save_checkpoint(self.out / "checkpoint.pt", self.state())
+        if self.progress:
+            self.progress(self.step, self.total, {"Gauss-Newton step": step, "misfit": misfit})
