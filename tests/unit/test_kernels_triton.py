@@ -26,7 +26,7 @@ def test_rows_and_edges_equal_dense_products(n: int, share: float, batch: int, s
     messages, grad = torch.tensor(rng.normal(size=(2, n, batch)))
     dense = torch.zeros(n, n, dtype=torch.float64)
     dense[pattern.post, pattern.pre] = weight
-    torch.testing.assert_close(kernels.row_sum(pattern.indptr, pattern.pre, weight, messages), dense @ messages)
+    torch.testing.assert_close(kernels.row_sum(pattern.indptr, pattern.columns, weight, messages), dense @ messages)
     back = kernels.row_sum(pattern.indptr_out, pattern.post_by_pre, weight, grad, pattern.permutation)
     torch.testing.assert_close(back, dense.T @ grad)
     product = kernels.edge_product(pattern.pre, pattern.post, grad, messages)
@@ -38,6 +38,6 @@ def test_a_row_longer_than_a_block_of_edges() -> None:
     edges = np.stack([np.arange(n), np.zeros(n, dtype=int)])
     pattern = SparsePattern(Wiring.from_edges(edges, n))
     messages = torch.arange(float(n))[:, None]
-    total = kernels.row_sum(pattern.indptr, pattern.pre, torch.ones(n), messages)
+    total = kernels.row_sum(pattern.indptr, pattern.columns, torch.ones(n), messages)
     assert total[0, 0] == n * (n - 1) / 2
     assert total[1:].abs().sum() == 0
