@@ -146,8 +146,8 @@ def test_the_last_layer_follows_where_all_parameters_bring_nothing(recording: Re
     monkeypatch.setattr("lobula.training.alternate.last_layer_of", last)
     model, form = shared_model(recording), prepare("linear", frames, recording.wiring, "drift")
     left = []
-    for n_steps in (0, 2):
+    for n_steps in (0, 5):
         circuit = alternate(model, frames, form, "drift", n_steps, 3000, frames.visited_range, CPU)
         left.append(np.log(circuit.residual_std**2).mean())
-    assert moved == ["all", "last"]
+    assert moved == ["all", "last", "all", "last", "last"]
     assert left[1] < left[0] - 0.1

@@ -43,6 +43,8 @@ DAMPING = 1e-5
 """Of the first step, relative to the mean curvature; a tenth of it after a step that helps, else ten times as much."""
 LEAST_DAMPING = 1e-9
 TRIALS = 5
+MOST_STUCK = 2
+"""Steps on all parameters that bring nothing, each followed by one on the last layer, before only that moves."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,15 @@ class Steps:
         done: steps taken; all of them, where further ones would bring nothing.
         spread: of the messages, to which every step scales them back.
         damping: of the next step.
-        on_last_layer: whether only the last layer moves.
+        on_last_layer: whether only the last layer moves in the next step.
+        stuck: steps on all parameters that brought nothing, since the last one that did.
     """
 
     done: int
     spread: float
     damping: float = DAMPING
     on_last_layer: bool = False
+    stuck: int = 0
 
 
 def _forget(steps: Steps, score: float) -> None:
@@ -143,7 +147,7 @@ def improve(
     circuit = trial_fit()
     score = misfit(circuit, fed)
     while steps.done < n_steps:
-        damping, on_last_layer = steps.damping, steps.on_last_layer
+        damping, on_last_layer, stuck = steps.damping, steps.on_last_layer, steps.stuck
         directions = (last_layer_of if on_last_layer else directions_of)(model, sample, visited)
         equations = normal_equations(model, directions, frames, part, circuit, target, own)
         start, best = score, np.zeros(directions.size)
@@ -167,8 +171,12 @@ def improve(
         if start - score < LEAST_GAIN:
             if isinstance(directions, LastLayer):
                 done = n_steps
-            damping, on_last_layer = LEAST_DAMPING, True  # all parameters bring nothing, as happens under noise
-        steps = Steps(done, steps.spread, damping, on_last_layer)
+            damping, on_last_layer, stuck = LEAST_DAMPING, True, stuck + 1  # happens under noise
+        elif not on_last_layer:
+            stuck = 0
+        elif stuck < MOST_STUCK:
+            damping, on_last_layer = DAMPING, False
+        steps = Steps(done, steps.spread, damping, on_last_layer, stuck)
         keep(steps, score)
 
 
