@@ -198,7 +198,7 @@ class _Trainer:
         self.model.load_state_dict(saved["model"])
         self.step, self.best = saved["step"], saved["best"]
         self.held = HeldCircuit(**saved["held"]).to(self.device) if saved["held"] else None
-        self.judgement = Judgement.from_state(saved["judgement"]) if saved["judgement"] else None
+        self.judgement = Judgement.from_state(saved["judgement"]) if saved.get("judgement") else None
         phase = next((p for p in self.phases if p.first <= self.step < p.last), None)
         if phase is not None and saved["optimiser"] is not None:
             self.model.to(self.device)
