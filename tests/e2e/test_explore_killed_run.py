@@ -73,7 +73,9 @@ def test_a_run_that_is_killed_goes_on_and_is_scored(job, tmp_path):
     # the truth is where only the scorer looks
     assert [path.name for path in recording.iterdir()] == ["recording.zarr"]
     assert (tmp_path / "truth" / "data-0" / "truth.zarr").exists()
-    assert not any("truth" in name for name in seen)
+    assert "recover" in seen  # of the words that the fit was started with
+    code = str(REPOSITORY / "src")  # has modules named after it, open while they are imported
+    assert not any("truth" in name for name in seen if not name.startswith(code))
     with (job.folder / "models" / "gnn" / "metrics.csv").open(newline="") as file:
         assert all(row["connectivity_r2"] == "" for row in csv.DictReader(file))
     assert set(result["trajectory"][-1]) == {"iteration", "phase", "loss", "prediction", "validation"}

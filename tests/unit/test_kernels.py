@@ -122,6 +122,20 @@ def test_blocked_mlp_without_gradient_of_the_inputs() -> None:
     assert scalars.grad is None
 
 
+def test_blocked_mlp_with_gradients_of_the_layers_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scalars, embedding, *flat = (
+        torch.randn(s, generator=generator, dtype=torch.float64)
+        for s in [(3, 5, 2), (5, 2), (6, 4), (6,), (1, 6), (1,)]
+    )
+    for tensor in flat:
+        tensor.requires_grad_(True)
+    layers = list(zip(flat[::2], flat[1::2], strict=True))
+    own, plain = (f(scalars, embedding, layers, "relu").square().sum() for f in (blocked_mlp, plain_mlp))
+    for a, b in zip(torch.autograd.grad(own, flat), torch.autograd.grad(plain, flat), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_blocked_mlp_keeps_calls_apart_that_are_open_at_the_same_time() -> None:
     """Two evaluations before either's backward pass, as penalties make them, and one without gradients between."""
     generator = torch.Generator().manual_seed(0)

@@ -107,6 +107,9 @@ def test_a_resumed_training_equals_the_uninterrupted_one(recording: Recording, t
 
         with pytest.raises(Stop):
             train(recording, settings, tmp_path / "parts", progress=progress)
+    older = load_checkpoint(tmp_path / "parts" / "checkpoint.pt")
+    assert older.pop("judgement") is None  # earlier versions had none
+    save_checkpoint(tmp_path / "parts" / "checkpoint.pt", older)
     parts = train(recording, settings, tmp_path / "parts")
     for (name, a), (_, b) in zip(whole.state_dict().items(), parts.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
