@@ -83,6 +83,7 @@ def blocked_mlp(
     """
     flat = [tensor for layer in layers for tensor in layer]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (scalars, embedding, *flat))
+    rows = _rows_of_a_block(scalars.shape[0] * scalars.shape[1], rows)
     return _BlockedMLP.apply(scalars, embedding.expand(scalars.shape[1], -1), activation, rows, keep, *flat)
 
 
@@ -152,6 +153,12 @@ class _BlockedMLP(torch.autograd.Function):
 
 def _blocks(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _rows_of_a_block(n: int, about: int) -> int:
+    """Rows for blocks of equal size: a small one at the end would cost as many calls as the others."""
+    n_blocks = max(1, round(n / about))
+    return max(16, -(-n // (16 * n_blocks)) * 16)
 
 
 def _first_table(weight: Tensor, bias: Tensor) -> Tensor:
