@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lobula.regression.curve import PiecewiseLinear
-from lobula.regression.spline import improved
+from lobula.regression.spline import FURTHER_ROUNDS, MOST_KNOTS, improved
 
 KNOTS = np.linspace(-1, 1, 12)
 
@@ -28,7 +28,14 @@ def rounds(gain: float, loss: float) -> list[dict[str, float]]:
         return curve.with_values(curve.values + 1.0)
 
     _, history = improved(
-        start, np.arange(3), solved, stepped, n_knots=4, n_rounds=60, tolerance=1e-4, on_round=lambda *_: None
+        start,
+        np.arange(3),
+        solved,
+        stepped,
+        n_knots=4,
+        n_rounds=60,
+        tolerance=1e-4,
+        on_round=lambda *_: None,
     )
     return history
 
@@ -40,7 +47,15 @@ def test_rounds_end_where_a_shortened_step_gains_nothing():
     assert min(row["step"] for row in history) < 1
 
 
-@pytest.mark.parametrize("gain", [2e-4, 1e-2])
-def test_rounds_go_on_while_they_gain(gain):
+def test_rounds_go_on_while_they_gain():
     """As long as a round gains more than the tolerance."""
-    assert len(rounds(gain=gain, loss=-gain)) == 60
+    assert len(rounds(gain=2e-4, loss=-2e-4)) == 60
+
+
+@pytest.mark.parametrize(("gain", "some_more"), [(1e-2, True), (0.5, False)])
+def test_knots_are_added_where_rounds_bring_little_and_knots_a_lot(gain, some_more):
+    """Each time with further rounds, up to eight times the knots to start with."""
+    history = rounds(gain, -gain)
+    assert (len(history) > 60) == some_more
+    assert len(history) < 60 + 8 * FURTHER_ROUNDS
+    assert history[-1]["n_knots"] < 1.4 * MOST_KNOTS * 4

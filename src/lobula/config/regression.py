@@ -28,8 +28,22 @@ class SplineConfig(Section):
     basis: Literal["linear", "cubic"] = param(
         "linear", "message function between knots: linear; or cubic, closer to functions without a kink"
     )
-    n_knots: int = param(40, "knots of the message function", ge=3, le=1_000, role="tunable", search=(10, 120))
-    n_rounds: int = param(12, "alternations at most", ge=1, le=200, role="tunable", search=(3, 30))
+    n_knots: int = param(
+        40,
+        "knots of the message function to start with; more are added, up to eight times as many while they help",
+        ge=3,
+        le=1_000,
+        role="tunable",
+        search=(10, 120),
+    )
+    n_rounds: int = param(
+        12,
+        "alternations at most; four more each time that added knots have helped",
+        ge=1,
+        le=200,
+        role="tunable",
+        search=(3, 30),
+    )
     sharing: Literal["all", "type", "pair", "neuron", "receiver"] = param(
         "all",
         "who has a message function: all neurons one; or every cell type (clusters of what the shared fit recovers) or "

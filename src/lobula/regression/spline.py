@@ -41,6 +41,14 @@ FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
 FIRST_WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Of tanh, in standard deviations of the voltage: first curves to choose from, beside v and its rectifier."""
 FIRST_FLOOR = 1e-5
+SLOW = 0.02
+"""Gain of a round, in mean log residual variance, below which knots are missing rather than rounds, if the last ones
+brought more than this."""
+MOST_KNOTS = 8
+"""Times those to start with, up to which knots are added as long as they bring so much: pieces of a line follow a
+function that is curved, as saturation is, by the square of their length, and without noise nothing else is left."""
+FURTHER_ROUNDS = 4
+"""For each time."""
 FRAMES_PER_WEIGHT = 20
 """Of a round, at least: with four, the weights of 1,000 inputs make up for a wrong curve."""
 
@@ -89,8 +97,8 @@ def fit_spline(
         frames: a split of a recording.
         wiring: the known graph.
         target: "observed" or "drift".
-        n_knots: knots to start with; refinement adds about as many again where the slope changes.
-        n_rounds: most Gauss-Newton rounds.
+        n_knots: knots to start with; as many again are added where the slope changes, up to `MOST_KNOTS` while they help.
+        n_rounds: most Gauss-Newton rounds, and `FURTHER_ROUNDS` each time that added knots have helped.
         max_frames: frames of the final solve (None: all).
         curve_frames: frames of each curve round, spread over the recording; more where neurons have many inputs.
         curve_neurons: equations that determine the curve (a random sample of the neurons that have inputs).
@@ -146,7 +154,7 @@ def improved(
         solved: the circuit for a curve and a floor under lambda / n_frames.
         stepped: the curve after a whole Gauss-Newton step.
         n_knots: as in `fit_spline`.
-        n_rounds: most rounds.
+        n_rounds: as in `fit_spline`.
         tolerance: as in `fit_spline`.
         on_round: called with (round, mean log residual variance).
         first_floor: which of `FLOORS` to start with.
@@ -156,24 +164,31 @@ def improved(
     """
     history: list[dict[str, float]] = []
     best, best_score, step, level, direction = curve, np.inf, 1.0, first_floor, np.zeros(0)
-    for round_ in range(n_rounds):
+    before, asked, round_ = np.inf, n_rounds, 0  # before: the score when knots were last added
+    most_knots = MOST_KNOTS * n_knots if isinstance(curve, PiecewiseLinear) else 0
+    while round_ < n_rounds:
         circuit = solved(curve, FLOORS[level])
         score = misfit(circuit, fed)
         row = {"round": round_, "score": score, "n_knots": curve.size, "step": step, "floor": FLOORS[level]}
         history.append(row)
         on_round(round_, score)
+        round_ += 1
         if score > best_score + tolerance:
             if step <= SHORTEST:
                 break
             step *= 0.3
             curve = best.with_values(best.values + step * direction)
             continue
-        converged = best_score - score < tolerance
-        if converged and level >= len(FLOORS) - 1 and curve.size >= 2 * n_knots:
+        gain, settled, whole = best_score - score, level >= len(FLOORS) - 1, curve.size >= 2 * n_knots
+        more_pay = settled and before - score > SLOW and curve.size < most_knots
+        slow = gain < (SLOW if more_pay or round_ > asked else tolerance)
+        if slow and settled and whole and not more_pay:
             break
         best, best_score, step = curve, score, 1.0
-        if converged or round_ in (2, 4, 6):
-            best = curve.refined(max(n_knots // 4, 2))
+        if slow and more_pay:
+            n_rounds += FURTHER_ROUNDS
+        if slow or round_ in (3, 5, 7):
+            best, before = curve.refined(max(n_knots // 4, 2, curve.size // 3 if whole else 0)), score
         curve = stepped(best, circuit)
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
