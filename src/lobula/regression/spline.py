@@ -97,7 +97,7 @@ def fit_spline(
         frames: a split of a recording.
         wiring: the known graph.
         target: "observed" or "drift".
-        n_knots: knots to start with; as many again are added where the slope changes, up to `MOST_KNOTS` while they help.
+        n_knots: knots to start with; as many are added where the slope changes, up to `MOST_KNOTS` while they help.
         n_rounds: most Gauss-Newton rounds, and `FURTHER_ROUNDS` each time that added knots have helped.
         max_frames: frames of the final solve (None: all).
         curve_frames: frames of each curve round, spread over the recording; more where neurons have many inputs.
