@@ -196,8 +196,8 @@ def _fit(
         most = config.ridge.max_frames or n_targets
         train_ridge(recording, config, out, lambda n: bar.show(n, min(most, n_targets), "frames"))
     elif name == "spline":
-        rounds = config.spline.n_rounds
-        train_spline(recording, config, out, lambda k, score: bar.show(k + 1, rounds, f"misfit {score:.4f}"))
+        most = config.spline.n_rounds  # more where added knots help
+        train_spline(recording, config, out, lambda k, score: bar.show(k + 1, max(most, k + 1), f"misfit {score:.4f}"))
     else:
         spline, source = None, out.parent / "spline"
         if config.training.warm_start == "spline" or config.update.varying != "none":
