@@ -173,6 +173,16 @@ def test_spline_finds_weights_without_knowing_the_message_function(name: str) ->
         assert fit.curve(np.array([0.0]))[0] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_knots_are_added_where_a_message_function_is_curved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without noise, what is left of tanh between twice the first knots is most of the residual."""
+    planted = planted_circuit(activation=np.tanh, n_frames=3000)
+    recording = Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
+    found = fit_spline(recording["train"], planted.wiring, "drift")
+    monkeypatch.setattr("lobula.regression.spline.MOST_KNOTS", 0)
+    coarse = fit_spline(recording["train"], planted.wiring, "drift")
+    assert np.median(found.circuit.residual_std) < 0.5 * np.median(coarse.circuit.residual_std)
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**31))
 def test_relabelling_neurons_permutes_the_solution(seed: int) -> None:
