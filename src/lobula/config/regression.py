@@ -30,7 +30,7 @@ class SplineConfig(Section):
     )
     n_knots: int = param(
         40,
-        "knots of the message function to start with; more are added, up to eight times as many while they help",
+        "first knots of the message function; as many are added, and (basis=linear) up to some 320 while they help",
         ge=3,
         le=1_000,
         role="tunable",

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ROWS = 8192
-"""Rows (neurons x frames) of a block: a layer of 64 units takes 2 MB."""
+"""About so many rows (neurons x frames) has a block: a layer of 64 units takes 2 MB."""
 MOST_SPARE = 4
 
 aten = torch.ops.aten
@@ -76,7 +76,7 @@ def blocked_mlp(
         layers: two or more linear layers, weights (out, in) and biases (out,); the first takes the S scalars and then
             the D components of the embedding, the last has one output.
         activation: name in `FUNCTIONS`.
-        rows: neurons x frames of a block.
+        rows: neurons x frames of a block, about; blocks are of equal size.
 
     Returns:
         (B, N).

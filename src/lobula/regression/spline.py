@@ -44,9 +44,10 @@ FIRST_FLOOR = 1e-5
 SLOW = 0.02
 """Gain of a round, in mean log residual variance, below which knots are missing rather than rounds, if the last ones
 brought more than this."""
-MOST_KNOTS = 8
-"""Times those to start with, up to which knots are added as long as they bring so much: pieces of a line follow a
-function that is curved, as saturation is, by the square of their length, and without noise nothing else is left."""
+MOST_KNOTS = 320
+"""From which on none are added; below, as long as they bring so much: pieces of a line follow a curved function, as
+saturation is, by the square of their length, and without noise nothing else is left. Products of all knots with each
+other are kept for every equation, a gigabyte and a half for these."""
 FURTHER_ROUNDS = 4
 """For each time."""
 FRAMES_PER_WEIGHT = 20
@@ -97,7 +98,7 @@ def fit_spline(
         frames: a split of a recording.
         wiring: the known graph.
         target: "observed" or "drift".
-        n_knots: knots to start with; as many are added where the slope changes, up to `MOST_KNOTS` while they help.
+        n_knots: knots to start with; as many are added where the slope changes, and to `MOST_KNOTS` while they help.
         n_rounds: most Gauss-Newton rounds, and `FURTHER_ROUNDS` each time that added knots have helped.
         max_frames: frames of the final solve (None: all).
         curve_frames: frames of each curve round, spread over the recording; more where neurons have many inputs.
@@ -165,7 +166,7 @@ def improved(
     history: list[dict[str, float]] = []
     best, best_score, step, level, direction = curve, np.inf, 1.0, first_floor, np.zeros(0)
     before, asked, round_ = np.inf, n_rounds, 0  # before: the score when knots were last added
-    most_knots = MOST_KNOTS * n_knots if isinstance(curve, PiecewiseLinear) else 0
+    most_knots = MOST_KNOTS if isinstance(curve, PiecewiseLinear) else 0
     while round_ < n_rounds:
         circuit = solved(curve, FLOORS[level])
         score = misfit(circuit, fed)
