@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lobula.config import ExperimentConfig
 from lobula.data.annotations import GROUP as ANNOTATIONS
@@ -24,6 +22,7 @@ from lobula.data.estimates import Estimates
 from lobula.data.recording import Recording
 from lobula.data.run_dir import RunDir, combined_digest, content_digest, recording_digest
 from lobula.errors import ConfigError, MissingInputError
+from lobula.progress import ProgressBar, progress_bar
 from lobula.recovery import prior_note, recover_circuit, recover_gnn, recover_spline
 from lobula.recovery.support import with_support
 from lobula.regression import LinearCircuit
@@ -166,7 +165,7 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
     recording = _recording(directory.path, config)
     recording["train"].check_moves()
     truth = _truth(directory, config, recording)
-    for name in config.training.estimators:
+    for name in _fitted(config):
         digest = _model_digest(directory, config, name)
         with directory.stage(f"train {name}", digest, force, [f"models/{name}"]) as stage:
             if stage.is_done:
@@ -174,11 +173,26 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
             out = directory / "models" / name
             if not stage.can_resume:
                 _clear(out)
-            with _bar(f"train {name}", progress) as bar:
+            with progress_bar(f"train {name}", progress) as bar:
                 _fit(name, recording, truth, config, out, bar, team)
                 called |= name == "gnn"
     if not called:
         team.share(False)
+
+
+def _fitted(config: ExperimentConfig) -> list[str]:
+    """The estimators of a config, and before them the spline that a network starts from."""
+    names: list[str] = list(config.training.estimators)
+    if "gnn" not in names or not _needs_spline(config):
+        return names
+    others = [name for name in names if name != "spline"]
+    first = others.index("gnn")
+    return [*others[:first], "spline", *others[first:]]
+
+
+def _needs_spline(config: ExperimentConfig) -> bool:
+    """Whether a network begins with what the spline found."""
+    return config.training.warm_start == "spline" or config.update.varying != "none"
 
 
 def _assist(out: Path, config: ExperimentConfig, team: Team) -> None:
@@ -189,7 +203,13 @@ def _assist(out: Path, config: ExperimentConfig, team: Team) -> None:
 
 
 def _fit(
-    name: str, recording: Recording, truth: Truth | None, config: ExperimentConfig, out: Path, bar: "_Bar", team: Team
+    name: str,
+    recording: Recording,
+    truth: Truth | None,
+    config: ExperimentConfig,
+    out: Path,
+    bar: ProgressBar,
+    team: Team,
 ) -> None:
     n_targets = recording["train"].n_targets(config.training.target)
     if name == "ridge":
@@ -199,9 +219,8 @@ def _fit(
         most = config.spline.n_rounds  # more where added knots help
         train_spline(recording, config, out, lambda k, score: bar.show(k + 1, max(most, k + 1), f"misfit {score:.4f}"))
     else:
-        spline, source = None, out.parent / "spline"
-        if config.training.warm_start == "spline" or config.update.varying != "none":
-            spline = load_spline(source) if (source / "curve.npz").exists() else train_spline(recording, config, source)
+        source = out.parent / "spline"
+        spline = load_spline(source) if _needs_spline(config) else None
         probe = make_probe(truth, recording, config.update) if truth else None
         team.share(True)
         train_gnn(*seen_by_network(recording, config, source), out, spline, probe, bar.numbers, team)
@@ -214,7 +233,7 @@ def _recover(directory: RunDir, config: ExperimentConfig, force: bool, progress:
         with directory.stage(f"recover {name}", digest, force, [f"estimates/{name}.zarr"]) as stage:
             if stage.is_done:
                 continue
-            with _bar(f"recover {name}", progress) as bar:
+            with progress_bar(f"recover {name}", progress) as bar:
                 bar.show(0, 1, "")
                 estimates = _estimates(name, recording, config, directory / "models" / name)
                 if config.update.graph == "all_pairs":
@@ -243,12 +262,12 @@ def _score(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
     digest = combined_digest(*digests, config.digest("recovery", "scoring"))
     with directory.stage("score", digest, force, ["scores.json"]) as stage:
         if not stage.is_done:
-            with _bar("score", progress) as bar:
+            with progress_bar("score", progress) as bar:
                 _write_scores(directory, config, bar)
     return _read_scores(directory.path)
 
 
-def _write_scores(directory: RunDir, config: ExperimentConfig, bar: "_Bar") -> None:
+def _write_scores(directory: RunDir, config: ExperimentConfig, bar: ProgressBar) -> None:
     recording = _recording(directory.path, config)
     truth = _truth(directory, config, recording)
     names, rollouts = config.training.estimators, choose_rollouts(recording, config)
@@ -287,7 +306,7 @@ def _report(directory: RunDir, config: ExperimentConfig, force: bool, progress: 
     digest = combined_digest(*digests, config.digest("recovery", "scoring", "report"))
     with directory.stage("report", digest, force, ["report/index.html"]) as stage:
         if not stage.is_done:
-            with _bar("report", progress) as bar:
+            with progress_bar("report", progress) as bar:
                 from lobula.report.run import make_report  # matplotlib: a second that only this stage pays
 
                 bar.show(0, 1, "figures")
@@ -346,50 +365,3 @@ def _started(config: ExperimentConfig, out: str | Path) -> Iterator[RunDir]:
         directory.start(config)
         yield directory
         directory.finish()
-
-
-# ---------------------------------------------------------------- progress
-
-
-class _Bar:
-    """A progress bar that stages move by plain numbers."""
-
-    def __init__(self, bar: Progress | None, name: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(name, total=None, note="") if bar else None
-
-    def show(self, done: int, total: int, note: str) -> None:
-        """Moves the bar."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, note=note)
-
-    def finish(self) -> None:
-        """Fills the bar."""
-        if self._bar is not None and self._task is not None:
-            total = self._bar.tasks[self._task].total or 1
-            self._bar.update(self._task, completed=total, total=total)
-
-    def numbers(self, done: int, total: int, numbers: dict[str, float]) -> None:
-        """Moves the bar and shows the latest of loss and validation, or of a Gauss-Newton step."""
-        shown = ("loss", "validation", "Gauss-Newton step", "misfit")
-        self.show(done, total, "  ".join(f"{name} {numbers[name]:.5g}" for name in shown if name in numbers))
-
-
-@contextmanager
-def _bar(name: str, progress: bool) -> Iterator[_Bar]:
-    if not progress:
-        yield _Bar(None, name)
-        return
-    columns = (
-        TextColumn("{task.description:>14}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = _Bar(bar, name)
-        yield shown
-        shown.finish()
-        bar.stop_task(shown._task)

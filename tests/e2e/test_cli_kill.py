@@ -100,6 +100,31 @@ def test_kill_during_simulate_and_train(tmp_path, lobula, spawn, wait_until):
     assert left_over == []
 
 
+def test_kill_between_rounds_of_the_spline_that_a_network_starts_from(tmp_path, tiny, lobula, spawn, wait_until):
+    options = [*tiny, "--set", "training.estimators=[gnn]", "--set", "training.warm_start=spline"]
+    options += ["--set", "spline.n_rounds=4"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for run in (whole, cut):
+        assert lobula("simulate", *options, "--out", run).code == 0
+    assert lobula("train", *options, "--out", whole).code == 0
+    rounds = cut / "models" / "spline" / "rounds.npy"
+    training = spawn("train", *options, "--out", cut)
+    wait_until(rounds.exists, training)
+    training.kill()
+    training.wait()
+    assert not (cut / "models" / "spline" / "curve.npz").exists()
+    assert "steps are known" in lobula("train", *options, "-v", "--out", cut).err
+    for name in ("rounds.npy", "curve.npz", "circuit.npz"):
+        one, two = ((run / "models" / "spline" / name).read_bytes() for run in (whole, cut))
+        assert one == two, name
+    stages = json.loads((cut / "run.json").read_text())["stages"]
+    assert [stages[name]["n_attempts"] for name in ("train spline", "train gnn")] == [2, 1]
+
+    before = (cut / "models" / "spline" / "curve.npz").read_bytes()
+    assert lobula("train", *options, "--set", "spline.n_knots=12", "--out", cut).code == 0
+    assert (cut / "models" / "spline" / "curve.npz").read_bytes() != before  # settings of the spline count
+
+
 def test_interrupt_says_how_to_go_on(tmp_path, lobula, spawn, wait_until):
     run = tmp_path / "run"
     simulation = [*SIMULATION, "--set", "simulation.n_frames=60000"]  # seconds, so that the signal arrives in time

@@ -155,5 +155,5 @@ def test_training_keeps_them_only_where_they_predict_better(tmp_path: Path, vari
 def test_one_function_for_all_is_the_default(tmp_path: Path) -> None:
     recording, _ = recorded(n_frames=300)
     train_spline(recording, ExperimentConfig().with_values({"spline.n_rounds": 2}), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["circuit.npz", "curve.npz", "history.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["circuit.npz", "curve.npz", "history.csv", "rounds.npy"]
     assert sharing_facts(tmp_path) == {}

@@ -27,9 +27,7 @@ def rounds(gain: float, loss: float) -> list[dict[str, float]]:
         base.update(place=float(curve(np.array([0.0]))[0]), score=score(curve), slope=slope)
         return curve.with_values(curve.values + 1.0)
 
-    _, history = improved(
-        start, np.arange(3), solved, stepped, n_knots=4, n_rounds=60, tolerance=1e-4, on_round=lambda *_: None
-    )
+    _, history = improved(start, np.arange(3), solved, stepped, n_knots=4, n_rounds=60, tolerance=1e-4)
     return history
 
 

@@ -9,13 +9,13 @@ so that what another course of the gain would explain as well is no reason to ch
 best of a few, each with the best of a few courses.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
 from lobula.config.regression import SplineConfig
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.split import Split
 from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
@@ -149,37 +149,33 @@ class Rounds:
         return whole.thinned(self._n_frames)
 
 
-def found_curve(
-    search: Search, wiring: Wiring, start: Start, on_round: Callable[[int, float], None]
-) -> tuple[Curve, list[dict[str, float]]]:
+def found_curve(search: Search, wiring: Wiring, start: Start, steps: KeptSteps) -> tuple[Curve, list[dict[str, float]]]:
     """The message function of some equations, and one row per round.
 
     Args:
         search: what it is searched with.
         wiring: the graph of the equations that may be used.
         start: curve and course.
-        on_round: called with (round, mean log residual variance).
+        steps: shows rounds; keeps none of them, as each goes on from what the one before left of what changes.
     """
     settings, rounds = search.settings, Rounds(search, some_targets(wiring, search.settings.curve_neurons), start[1])
     curve, history = improved(
         start[0], rounds.fed, rounds.solved, rounds.stepped, settings.n_knots, settings.n_rounds, settings.tolerance,
-        on_round,
+        KeptSteps(on_round=steps.on_round),
     )  # fmt: skip
     return settle_gauge(curve, search.sample), history
 
 
-def fit_changing_spline(
-    search: Search, wiring: Wiring, on_round: Callable[[int, float], None] = lambda round_, score: None
-) -> SplineFit:
+def fit_changing_spline(search: Search, wiring: Wiring, steps: KeptSteps = NOT_KEPT) -> SplineFit:
     """Circuit, message function of all neurons, and what changes.
 
     Args:
         search: what they are searched with.
         wiring: the known graph.
-        on_round: called with (round, mean log residual variance).
+        steps: shows rounds; keeps none of them, as each goes on from what the one before left of what changes.
     """
     part = some_targets(wiring, search.settings.curve_neurons)
-    curve, history = found_curve(search, part, search.best_start(part, search.first_curves()), on_round)
+    curve, history = found_curve(search, part, search.best_start(part, search.first_curves()), steps)
     circuit = fit_changing(
         search.frames, wiring, curve, search.change, search.target, search.settings.max_frames, search.own
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import Curve, SmoothCurve, initial_knots
 from lobula.regression.curve_step import curve_step, settle_gauge, some_targets
@@ -126,7 +127,7 @@ def fit_curve_set(
     curve_neurons: int = 40,
     monotone: bool = True,
     tolerance: float = 1e-4,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
 ) -> tuple[CurveSet, list[dict[str, float]]]:
     """The curves of all groups, and one row per round; arguments as in `spline.fit_spline`.
 
@@ -143,7 +144,7 @@ def fit_curve_set(
         curve_neurons: equations of each round.
         monotone: keep the curves non-decreasing.
         tolerance: stop when the mean log residual variance improves by less per round.
-        on_round: called with (round, mean log residual variance).
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
     """
     part = some_targets(wiring, curve_neurons)
 
@@ -156,6 +157,6 @@ def fit_curve_set(
 
     fed = np.flatnonzero(part.in_degree > 0)
     best, history = improved(
-        curves, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round, min(FIRST_FLOOR, len(FLOORS) - 1)
+        curves, fed, solved, stepped, n_knots, n_rounds, tolerance, steps, min(FIRST_FLOOR, len(FLOORS) - 1)
     )
     return best.settled(sample), history

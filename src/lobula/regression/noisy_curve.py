@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
+from lobula.data.kept_steps import KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.curve import Curve, basis_of
@@ -132,7 +133,7 @@ def evidence_curve(
     starts: list[Curve],
     sample: np.ndarray,
     n_rounds: int,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps,
     first_round: int,
 ) -> tuple[Curve, list[dict[str, float]]]:
     """The curve of greatest evidence, by steps from the best of ``starts``, shortened where they do not help.
@@ -142,7 +143,7 @@ def evidence_curve(
         starts: curves to start from; the knots of the first are those of all.
         sample: (S,) voltages of the recording.
         n_rounds: most rounds.
-        on_round: called with (round, score).
+        steps: keeps and shows rounds.
         first_round: number of the first.
 
     Returns:
@@ -151,10 +152,10 @@ def evidence_curve(
     rows: list[dict[str, float]] = []
 
     def stepped(curve: Curve) -> tuple[float, Curve]:
-        step, score = problem.step(curve)
+        *step, score = steps.once(lambda now: np.append(*problem.step(now)), curve).tolist()
         rows.append({"round": first_round + len(rows), "n_knots": curve.size, "evidence": score})
-        on_round(first_round + len(rows) - 1, score)
-        return score, settle_gauge(curve.with_values(curve.values + step), sample)
+        steps.on_round(first_round + len(rows) - 1, score)
+        return score, settle_gauge(curve.with_values(curve.values + np.array(step)), sample)
 
     tried = [(*stepped(start), start) for start in (one.resampled(starts[0].knots) for one in starts)]
     best_score, after, best = min(tried, key=lambda one: one[0])

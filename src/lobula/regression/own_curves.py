@@ -13,11 +13,13 @@ and offset, stays with the weights. Reference for lambda: MacKay (1992), Bayesia
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import PiecewiseLinear, merge_close
 from lobula.regression.curve_step import SHORTEST, misfit, projected_normal, some_targets
@@ -130,7 +132,7 @@ def fit_own_curves(
     curve_neurons: int = 1500,
     monotone: bool = True,
     tolerance: float = 1e-4,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
 ) -> OwnFit:
     """Fits a circuit and a message function per group of sources.
 
@@ -147,34 +149,53 @@ def fit_own_curves(
         curve_neurons: equations that determine the functions (a random sample of the neurons that have inputs).
         monotone: keep every function non-decreasing.
         tolerance: stop when the mean log residual variance improves by less per round.
-        on_round: called with (round, mean log residual variance).
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
     """
     part = some_targets(wiring, curve_neurons)
     fed = np.flatnonzero(part.in_degree > 0)
     knots = _own_knots(frames, group, n_knots, target)
     here = best = _Deviations(shared, group, knots, np.zeros_like(knots), monotone)
-    prior, normal = _Prior.start(n_knots, _spread(frames, shared, target)), None
+    prior, stepped_from = _Prior.start(n_knots, _spread(frames, shared, target)), None
     best_score, step, history, direction = np.inf, 1.0, [], np.zeros_like(knots)
+    solved, normal = _equations(frames, part, target, curve_frames)
     for round_ in range(n_rounds):
-        circuit = solve(accumulate(frames, part, here.curves(), target, curve_frames), part)
-        score = misfit(circuit, fed)
+        score = float(steps.once(lambda now: misfit(solved(now), fed), here))
         history.append({"round": round_, "score": score, "step": step, "spread": prior.strength**-0.5})
-        on_round(round_, score)
+        steps.on_round(round_, score)
         gain = best_score - score
         if gain > 0:
             best, best_score = here, score
         if gain > tolerance:
-            step, normal = 1.0, _normal(frames, part, best, circuit, target, curve_frames, fed)
-            prior = prior.updated(normal, best.values)
-            direction = normal.step(prior, best.values)
+            step, stepped_from = 1.0, best
+            *flat, strength = steps.once(lambda now, prior: normal(now).next_step(prior, now.values), best, prior)
+            direction, prior = np.array(flat).reshape(knots.shape), replace(prior, strength=float(strength))
         elif gain > 0 or step <= SHORTEST:
             break
         else:
             step *= 0.3
         here = best.moved(best.values + step * direction)
-    is_own = np.zeros(len(knots), bool) if normal is None else normal.is_certain(prior, best.values)
+    is_own = np.zeros(len(knots), bool)
+    if stepped_from is not None:
+        is_own = steps.once(lambda: normal(stepped_from).is_certain(prior, best.values))
     curves = best.moved(np.where(is_own[:, None], best.values, 0.0)).curves()
     return OwnFit(solve(accumulate(frames, wiring, curves, target, max_frames), wiring), curves, is_own, history)
+
+
+def _equations(
+    frames: Frames, wiring: Wiring, target: str, max_frames: int
+) -> tuple[Callable[[_Deviations], LinearCircuit], Callable[[_Deviations], "_Normal"]]:
+    """The circuit for some deviations, and the normal equations there; the last of each is at hand."""
+    fed = np.flatnonzero(wiring.in_degree > 0)
+
+    @lru_cache(1)
+    def solved(now: _Deviations) -> LinearCircuit:
+        return solve(accumulate(frames, wiring, now.curves(), target, max_frames), wiring)
+
+    @lru_cache(1)
+    def normal(now: _Deviations) -> _Normal:
+        return _normal(frames, wiring, now, solved(now), target, max_frames, fed)
+
+    return solved, normal
 
 
 def _own_knots(frames: Frames, group: np.ndarray, n_knots: int, target: str) -> np.ndarray:
@@ -260,6 +281,11 @@ class _Normal:
             M=LinearOperator((size, size), solved_nearly, dtype=float),
         )
         return solution.reshape(shape)
+
+    def next_step(self, prior: _Prior, values: np.ndarray) -> np.ndarray:
+        """(G K + 1,) change of the deviations with the strength of the prior that they speak for, and that strength."""
+        prior = prior.updated(self, values)
+        return np.append(self.step(prior, values), prior.strength)
 
     def determined(self, prior: _Prior) -> np.ndarray:
         """(G,) how many numbers of each group the data decide, of K."""

@@ -7,10 +7,10 @@ from its own equations (`changing_curve`), and neurons join the group whose func
 """
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.changing_curve import Search, Start, found_curve
 from lobula.regression.curve import Curve, initial_knots
@@ -33,15 +33,13 @@ FEWEST = 4
 MOST_SORTINGS = 4
 
 
-def fit_receiver_curves(
-    search: Search, wiring: Wiring, on_round: Callable[[int, float], None] = lambda round_, score: None
-) -> SplineFit:
+def fit_receiver_curves(search: Search, wiring: Wiring, steps: KeptSteps = NOT_KEPT) -> SplineFit:
     """Circuit, message functions of groups of receivers, and plasticity.
 
     Args:
         search: what they are searched with; what changes is the plasticity.
         wiring: the known graph.
-        on_round: called with (round, mean log residual variance).
+        steps: shows rounds.
 
     Returns:
         The fit; ``own`` has the functions of all groups, ``curve`` is that of the first.
@@ -50,7 +48,7 @@ def fit_receiver_curves(
     curves: list[Curve] = []
     history: list[dict[str, float]] = []
     for sorting in range(MOST_SORTINGS):
-        found = [found_curve(search, inputs_of(wiring, group == r), start, on_round) for r, start in enumerate(starts)]
+        found = [found_curve(search, inputs_of(wiring, group == r), start, steps) for r, start in enumerate(starts)]
         history += [{"sorting": sorting, "group": r, **row} for r, (_, rows) in enumerate(found) for row in rows]
         before, course = group, starts[0][1]
         better = misfits(search, wiring, [curve for curve, _ in found], course).argmin(0)

@@ -1,10 +1,10 @@
 """Rounds of `sender_curves`: from one function for all senders to one for each, for all receivers or for some."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.regression.curve import Curve
 from lobula.regression.sender_curves import Products, SenderCurves, Solved, gauss_newton, solved
 
@@ -41,7 +41,7 @@ def improve_senders(
     targets: np.ndarray,
     loops: bool,
     floors: tuple[float, ...] = FLOORS,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
 ) -> tuple[SenderCurves, Solved]:
     """One Gauss-Newton step per floor, shortened where it does not help, and all equations solved for the result.
 
@@ -51,17 +51,22 @@ def improve_senders(
         targets: (N,) bool, equations that count.
         loops: whether neurons are inputs of themselves.
         floors: lambda / n_frames of each step.
-        on_round: called with (round, mean log residual variance).
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
     """
-    for round_, floor in enumerate(floors):
+
+    def one_round(curves: SenderCurves, floor: float) -> np.ndarray:
         at = solved(data, curves, floor, loops)
         score = float(np.log(at.variance[targets]).mean())
-        on_round(round_, score)
         step = gauss_newton(data, curves, at, targets)
         for share in SHARES:
             moved = replace(curves, values=curves.values + share * step)
             found = solved(data, moved, floor, loops, with_residual=False)
             if np.log(found.variance[targets]).mean() < score:
-                curves = moved
-                break
+                return np.append(moved.values, score)
+        return np.append(curves.values, score)
+
+    for round_, floor in enumerate(floors):
+        *values, score = steps.once(one_round, curves, floor)
+        curves = replace(curves, values=np.array(values).reshape(curves.values.shape))
+        steps.on_round(round_, float(score))
     return curves, solved(data, curves, floors[-1], loops, with_residual=False)

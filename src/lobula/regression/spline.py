@@ -15,10 +15,12 @@ residual variance. It starts at g(v) = v and knows nothing of the true nonlinear
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import Curve, PiecewiseLinear, SmoothCurve, initial_knots
 from lobula.regression.curve_step import SHORTEST, curve_step, misfit, settle_gauge, some_targets
@@ -85,7 +87,7 @@ def fit_spline(
     curve_neurons: int = 1500,
     monotone: bool = True,
     tolerance: float = 1e-4,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
     own: OwnTerms = NO_TERMS,
     start: Literal["identity", "best"] = "identity",
     basis: Literal["linear", "cubic"] = "linear",
@@ -105,7 +107,7 @@ def fit_spline(
         curve_neurons: equations that determine the curve (a random sample of the neurons that have inputs).
         monotone: keep g non-decreasing.
         tolerance: stop when the mean log residual variance improves by less per round.
-        on_round: called with (round, mean log residual variance).
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
         own: terms of every neuron's own voltage.
         start: the curve to start from: v, or the best of `first_curves`.
         basis: linear between knots, or cubic: closer to functions without a kink.
@@ -124,13 +126,13 @@ def fit_spline(
 
     problem = CurveProblem(source, part, target, n_frames, own, monotone)
     trials, fed = first_curves(basis, initial_knots(sample, n_knots), float(sample.std()), start == "best"), problem.fed
-    begun = min(trials, key=lambda trial: misfit(solved(trial, FIRST_FLOOR), fed)) if len(trials) > 1 else trials[0]
-    curve, history = improved(begun, fed, solved, stepped, n_knots, n_rounds, tolerance, on_round)
+    begun = best_start(trials, lambda trial: misfit(solved(trial, FIRST_FLOOR), fed), steps)
+    curve, history = improved(begun, fed, solved, stepped, n_knots, n_rounds, tolerance, steps)
     curve = settle_gauge(curve, sample)
     alone = curve_source is None and solver is solve  # where types have functions of their own, misfit is no noise
-    if alone and problem.residual_misleads(lambda: solved(curve, 0.0)):
+    if alone and steps.once(problem.residual_misleads, partial(solved, curve, 0.0)):
         problem = replace(problem, wiring=some_targets(wiring, max(curve_neurons, LEAST_EQUATIONS)))
-        curve, rows = evidence_curve(problem, [curve, begun], sample, n_rounds, on_round, len(history))
+        curve, rows = evidence_curve(problem, [curve, begun], sample, n_rounds, steps, len(history))
         history += rows
     circuit = fit_circuit(frames, wiring, curve, target, max_frames, own=own, solver=solver)
     return SplineFit(circuit, curve.as_linear(), visited_between(sample), history)
@@ -144,7 +146,7 @@ def improved(
     n_knots: int,
     n_rounds: int,
     tolerance: float,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps = NOT_KEPT,
     first_floor: int = 0,
 ) -> tuple[Shape, list[dict[str, float]]]:
     """Gauss-Newton rounds, with steps that are shortened where they do not help and knots added on the way.
@@ -157,7 +159,7 @@ def improved(
         n_knots: as in `fit_spline`.
         n_rounds: as in `fit_spline`.
         tolerance: as in `fit_spline`.
-        on_round: called with (round, mean log residual variance).
+        steps: as in `fit_spline`.
         first_floor: which of `FLOORS` to start with.
 
     Returns:
@@ -168,11 +170,11 @@ def improved(
     before, asked, round_ = np.inf, n_rounds, 0  # before: the score when knots were last added
     most_knots = MOST_KNOTS if isinstance(curve, PiecewiseLinear) else 0
     while round_ < n_rounds:
-        circuit = solved(curve, FLOORS[level])
-        score = misfit(circuit, fed)
+        circuit = cache(partial(solved, curve, FLOORS[level]))  # not called for what is kept
+        score = float(steps.once(lambda here: misfit(here(), fed), circuit))
         row = {"round": round_, "score": score, "n_knots": curve.size, "step": step, "floor": FLOORS[level]}
         history.append(row)
-        on_round(round_, score)
+        steps.on_round(round_, score)
         round_ += 1
         if score > best_score + tolerance:
             if step <= SHORTEST:
@@ -190,10 +192,15 @@ def improved(
             n_rounds += FURTHER_ROUNDS
         if slow or round_ in (3, 5, 7):
             best, before = curve.refined(max(n_knots // 4, 2, curve.size // 3 if whole else 0)), score
-        curve = stepped(best, circuit)
+        curve = best.with_values(steps.once(lambda now, here: stepped(now, here()).values, best, circuit))
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
     return best, history
+
+
+def best_start(trials: list[Curve], score: Callable[[Curve], float], steps: KeptSteps) -> Curve:
+    """The curve of least score, which is not asked for where there is one."""
+    return trials[0] if len(trials) == 1 else trials[int(steps.once(lambda: np.argmin([score(t) for t in trials])))]
 
 
 def first_curves(basis: str, knots: np.ndarray, scale: float, several: bool) -> list[Curve]:

@@ -1,6 +1,7 @@
 """The closed-form rungs as a train stage: fit, and keep what recovery needs."""
 
 import csv
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lobula.config.experiment import ExperimentConfig
+from lobula.data.atomic import atomic_write_bytes
+from lobula.data.kept_steps import KeptSteps
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.errors import ConfigError, MissingInputError, StoreError
@@ -25,7 +28,7 @@ from lobula.training.distributed import process_device
 from lobula.training.own_messages import fit_own_messages, load_own
 from lobula.training.typed_messages import all_pairs, fit_typed_messages, load_typed, save_typed
 
-WIDTHS = "widths.npz"
+ROUNDS, WIDTHS = "rounds.npy", "widths.npz"
 
 
 def train_ridge(
@@ -70,40 +73,48 @@ def train_spline(
     out: Path,
     on_round: Callable[[int, float], None] = lambda round_, score: None,
 ) -> SplineFit:
-    """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv."""
+    """Circuit and message function, of all neurons or also of groups; writes circuit.npz, curve.npz and history.csv.
+
+    Rounds are kept in rounds.npy: called again after it was killed, with the same inputs, a fit goes on after the last.
+    """
+    steps = KeptSteps(out / ROUNDS, on_round)
     settings, frames, target = config.spline, recording["train"], config.training.target
     check_sharing(config, recording.wiring)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
     update = config.update
     if update.varying == "none":
-        fit = _spline(recording, config, form, on_round)
+        fit = _spline(recording, config, form, steps)
     else:
         search = Search.of(frames, target, Change(update.varying, update.drift_period), form.own, settings)
         fitted = fit_receiver_curves if settings.sharing == "receiver" else fit_changing_spline
-        fit = fitted(search, form.wiring, on_round)
+        fit = fitted(search, form.wiring, steps)
     fit = replace(fit, circuit=form.finish(fit.circuit, fit.curve))
     out.mkdir(parents=True, exist_ok=True)
+    if isinstance(fit.own, TypedFit):  # of receivers, found together
+        own = replace(fit.own, circuit=form.finish(fit.own.circuit, fit.own.curves))
+        save_typed(own, out)
+        fit = replace(fit, own=own)
+    elif settings.sharing != "all" and is_typed(config, recording.wiring):
+        fit = replace(fit, own=fit_typed_messages(recording, config, fit, form, out, steps))
+    elif settings.sharing != "all":
+        fit = replace(fit, own=fit_own_messages(recording, config, fit, out, steps))
+    _save(fit, out)
+    return fit
+
+
+def _save(fit: SplineFit, out: Path) -> None:
+    """Writes what all neurons share; curve.npz last, as it says that the fit is whole."""
     fit.circuit.save(out / "circuit.npz")
-    with (out / "curve.npz").open("wb") as file:
-        np.savez(file, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
     with (out / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in fit.history for name in row)))
         writer.writeheader()
         writer.writerows(fit.history)
-    if isinstance(fit.own, TypedFit):  # of receivers, found together
-        own = replace(fit.own, circuit=form.finish(fit.own.circuit, fit.own.curves))
-        save_typed(own, out)
-        return replace(fit, own=own)
-    if settings.sharing == "all":
-        return fit
-    if is_typed(config, recording.wiring):
-        return replace(fit, own=fit_typed_messages(recording, config, fit, form, out, on_round))
-    return replace(fit, own=fit_own_messages(recording, config, fit, out, on_round))
+    buffer = io.BytesIO()
+    np.savez(buffer, knots=fit.curve.knots, values=fit.curve.values, visited=np.array(fit.visited))
+    atomic_write_bytes(out / "curve.npz", buffer.getvalue())
 
 
-def _spline(
-    recording: Recording, config: ExperimentConfig, form: Prepared, on_round: Callable[[int, float], None]
-) -> SplineFit:
+def _spline(recording: Recording, config: ExperimentConfig, form: Prepared, steps: KeptSteps) -> SplineFit:
     """One message function of all neurons, of a circuit that stays the same."""
     settings, frames, target = config.spline, recording["train"], config.training.target
     return fit_spline(
@@ -117,7 +128,7 @@ def _spline(
         curve_neurons=settings.curve_neurons,
         monotone=settings.monotone,
         tolerance=settings.tolerance,
-        on_round=on_round,
+        steps=steps,
         own=form.own,
         start=settings.start,
         basis=settings.basis,

@@ -5,13 +5,13 @@ Cell types are clusters of what the shared fit recovered (`recovery.cell_types`)
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.atomic import atomic_write_json
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.recording import Recording
 from lobula.recovery.cell_types import find_cell_types, neuron_features
 from lobula.regression import LinearCircuit, SplineFit
@@ -31,7 +31,7 @@ def fit_own_messages(
     config: ExperimentConfig,
     shared: SplineFit,
     out: Path,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
 ) -> OwnFit | None:
     """Fits a function per group of sources, by `spline.sharing`; writes it, and sharing.json on what came of it.
 
@@ -45,7 +45,7 @@ def fit_own_messages(
         recording["train"], wiring, shared.curve, group, target,
         n_knots=settings.own_knots, n_rounds=settings.n_rounds, max_frames=settings.max_frames,
         curve_frames=settings.curve_frames, curve_neurons=settings.curve_neurons, monotone=settings.monotone,
-        tolerance=settings.tolerance, on_round=on_round,
+        tolerance=settings.tolerance, steps=steps,
     )  # fmt: skip
     before, after = (
         held_out_errors(circuit_predictor(circuit, message, wiring), recording["validation"], wiring, target)

@@ -17,6 +17,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from lobula.config.experiment import ExperimentConfig
 from lobula.data.atomic import atomic_write_json
+from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.recording import Recording
 from lobula.data.wiring import Wiring
 from lobula.recovery.dynamic_types import common_voltages, find_dynamic_types, type_features
@@ -73,7 +74,7 @@ def fit_typed_messages(
     shared: SplineFit,
     form: Prepared,
     out: Path,
-    on_round: Callable[[int, float], None] = lambda round_, score: None,
+    steps: KeptSteps = NOT_KEPT,
 ) -> TypedFit | None:
     """Fits a function per type of the sender, or per pair of types; writes it, and sharing.json on what came of it.
 
@@ -85,10 +86,10 @@ def fit_typed_messages(
     low, high = float(frames.visited_range[0].min()), float(frames.visited_range[1].max())
     knots = deviation_knots(shared.curve, low, high, settings.own_knots, recording.wiring.n_neurons)
     data = products(thin, form.wiring, shared.curve, knots, target, settings.curve_frames, form.own)
-    senders = _every_sender(data, shared.curve, knots, form, on_round)
+    senders = _every_sender(data, shared.curve, knots, form, steps)
     group = _types(senders, form, voltage, config)
     if settings.sharing == "pair" and group.max() > 0:
-        senders, group = _by_receiver(data, senders, group, form, voltage, config, on_round)
+        senders, group = _by_receiver(data, senders, group, form, voltage, config, steps)
     del data
     sets = []
     for r, curves in enumerate(senders.curves):
@@ -98,7 +99,7 @@ def fit_typed_messages(
             thin, part, start, voltage, target, form.own,
             n_knots=settings.n_knots, n_rounds=settings.n_rounds, curve_frames=settings.curve_frames,
             curve_neurons=settings.curve_neurons, monotone=settings.monotone, tolerance=settings.tolerance,
-            on_round=on_round,
+            steps=steps,
         )  # fmt: skip
         sets.append(found)
     tables = [GroupCurves(s.group, [curve.as_linear() for curve in s.curves]) for s in sets]
@@ -117,12 +118,12 @@ def _every_sender(
     base: PiecewiseLinear,
     knots: np.ndarray,
     form: Prepared,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps,
 ) -> _Senders:
     """A function for every sender, the same for all receivers."""
     n, loops = form.wiring.n_neurons, has_loops(form.wiring)
     first = SenderCurves(base, knots, np.zeros((n, len(knots))))
-    curves, fit = improve_senders(data, first, np.ones(n, dtype=bool), loops, on_round=on_round)
+    curves, fit = improve_senders(data, first, np.ones(n, dtype=bool), loops, steps=steps)
     return _Senders(np.zeros(n, dtype=np.int64), [curves], [fit])
 
 
@@ -150,7 +151,7 @@ def _by_receiver(
     form: Prepared,
     voltage: np.ndarray,
     config: ExperimentConfig,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps,
 ) -> tuple[_Senders, np.ndarray]:
     """Functions for the receivers of every type, and the types that they lead to, until these stay the same.
 
@@ -159,12 +160,12 @@ def _by_receiver(
     """
     loops = has_loops(form.wiring)
     for _ in range(MOST_TYPINGS):
-        senders = _sorted(data, _nearest(senders, group), group, loops, on_round)
+        senders = _sorted(data, _nearest(senders, group), group, loops, steps)
         before, group = group, _types(senders, form, voltage, config)
         if normalized_mutual_info_score(before, group) > SAME:
             break
     if (senders.receiver != group).any():
-        own = _for_receivers(data, _nearest(senders, group), group, loops, on_round)
+        own = _for_receivers(data, _nearest(senders, group), group, loops, steps)
         senders = senders if senders.misfit() < own.misfit() - SORTED_GAIN else own
     return senders, group
 
@@ -179,12 +180,10 @@ def _for_receivers(
     curves: list[SenderCurves],
     receiver: np.ndarray,
     loops: bool,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps,
 ) -> _Senders:
     """Functions for groups of receivers, improved on their own equations."""
-    pairs = [
-        improve_senders(data, curve, receiver == r, loops, LATER_FLOORS, on_round) for r, curve in enumerate(curves)
-    ]
+    pairs = [improve_senders(data, curve, receiver == r, loops, LATER_FLOORS, steps) for r, curve in enumerate(curves)]
     return _Senders(receiver, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
@@ -193,11 +192,11 @@ def _sorted(
     curves: list[SenderCurves],
     receiver: np.ndarray,
     loops: bool,
-    on_round: Callable[[int, float], None],
+    steps: KeptSteps,
 ) -> _Senders:
     """Functions for groups of receivers, who join the group whose functions explain them best."""
     for _ in range(MOST_SORTINGS):
-        senders = _for_receivers(data, curves, receiver, loops, on_round)
+        senders = _for_receivers(data, curves, receiver, loops, steps)
         better = senders.variance().argmin(0)
         if (better == receiver).all() or len(np.unique(better)) < len(curves):
             break
