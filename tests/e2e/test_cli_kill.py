@@ -109,7 +109,7 @@ def test_kill_between_rounds_of_the_spline_that_a_network_starts_from(tmp_path, 
     assert lobula("train", *options, "--out", whole).code == 0
     rounds = cut / "models" / "spline" / "rounds.npy"
     training = spawn("train", *options, "--out", cut)
-    wait_until(rounds.exists, training)
+    wait_until(lambda: rounds.exists() and rounds.stat().st_size > 0, training)
     training.kill()
     training.wait()
     assert not (cut / "models" / "spline" / "curve.npz").exists()

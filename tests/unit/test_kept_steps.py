@@ -16,6 +16,16 @@ from lobula.training.closed_form import ROUNDS, train_spline
 
 ROUNDS_OF_A_FIT = {"spline.n_knots": 6, "spline.n_rounds": 5, "spline.own_knots": 5, "recovery.n_cell_types": 3}
 SIGNAL = ROUNDS_OF_A_FIT | {"update.form": "self_coupling", "spline.start": "best", "spline.basis": "cubic"}
+CHANGING = SIGNAL | {
+    "training.estimators": ["spline"],
+    "training.target": "drift",
+    "update.form": "tanh",
+    "update.weights": "absolute",
+    "spline.n_rounds": 3,
+}
+PLASTIC = [[10.0, 1.0, 1.0, 20.0, 0.05], [10.0, 2.0, 2.0, 8.0, 0.1]]
+WIDE = [[10.0, 1.0, 1.0, 1.0, 20.0, 0.05], [10.0, 2.0, 2.0, 4.0, 20.0, 0.05]]
+DRIFTING = [[10.0, 1.0, 1.0], [6.0, 2.0, 2.0]]
 TYPED = {"update.weights": "absolute", "spline.sharing": "pair", "spline.curve_neurons": 12}
 
 
@@ -48,6 +58,15 @@ def test_a_record_that_was_cut_short_is_computed_again(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
+def test_a_file_of_other_inputs_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "steps.npy"
+
+    def value(inputs: str, computed: int) -> int:
+        return int(KeptSteps(path, inputs).once(np.array, computed))
+
+    assert [value("some", 1), value("some", 2), value("others", 3), value("others", 4)] == [1, 1, 3, 3]
+
+
 def records(path: Path) -> list[bytes]:
     """What a file keeps, one by one."""
     content, stream, found = path.read_bytes(), io.BytesIO(path.read_bytes()), [0]
@@ -62,8 +81,8 @@ def planted() -> Recording:
     return Recording.from_arrays(circuit.voltage, circuit.wiring, DT, circuit.stimulus, circuit.drift)
 
 
-def signal(noise: float) -> Recording:
-    return recorded(network(24, seed=1), 900, noise)[0]
+def signal(noise: float, n: int = 24, **kind) -> Recording:
+    return recorded(network(n, seed=1, **kind), 900, noise)[0]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +92,17 @@ def signal(noise: float) -> Recording:
         (planted, ROUNDS_OF_A_FIT | {"spline.sharing": "type", "spline.start": "best"}),
         (lambda: signal(0.3), SIGNAL),  # by the evidence
         (lambda: signal(0.0), SIGNAL | TYPED),
+        (lambda: signal(0.2, 12, model="N6", parameters=PLASTIC), CHANGING | {"update.varying": "plasticity"}),
+        (
+            lambda: signal(0.2, 12, model="N3", drift_period=9.0, parameters=DRIFTING),
+            CHANGING | {"update.varying": "drift", "update.drift_period": 9.0},
+        ),
+        (
+            lambda: signal(0.3, 12, model="N7", parameters=WIDE),
+            CHANGING | {"update.varying": "plasticity", "spline.sharing": "receiver"},
+        ),
     ],
-    ids=["all", "type", "noisy", "pair"],
+    ids=["all", "type", "noisy", "pair", "plasticity", "drift", "receiver"],
 )
 def test_a_fit_goes_on_after_its_last_round(tmp_path: Path, recording, values: dict) -> None:
     data, config = recording(), ExperimentConfig().with_values(values)
@@ -82,7 +110,7 @@ def test_a_fit_goes_on_after_its_last_round(tmp_path: Path, recording, values: d
     train_spline(data, config, whole)
     steps, names = records(whole / ROUNDS), sorted(path.name for path in whole.iterdir())
     assert len(steps) > 4
-    for n in {1, 2, len(steps) // 2, len(steps) - 1, len(steps)}:
+    for n in {1, len(steps) - 2}:
         cut.mkdir(exist_ok=True)
         for path in cut.iterdir():
             path.unlink()

@@ -16,19 +16,28 @@ class KeptSteps:
     """Results of steps, in the order of the calls.
 
     Steps have to be deterministic, and called in an order that follows from the results alone. Then the same
-    computation, started again with the same file, is given the results that are there and computes the next. A file
-    belongs to one set of inputs: who has others deletes it.
+    computation, started again with the same file, is given the results that are there and computes the next.
 
     Args:
         path: the file, arrays of NumPy one after the other; None keeps nothing.
+        inputs: names what the results follow from; a file of other inputs is begun anew.
         on_round: called with (round, score), whether the round was computed or is from the file.
     """
 
     def __init__(
-        self, path: Path | None = None, on_round: Callable[[int, float], None] = lambda round_, score: None
+        self,
+        path: Path | None = None,
+        inputs: str = "",
+        on_round: Callable[[int, float], None] = lambda round_, score: None,
     ) -> None:
-        self._path, self.on_round = path, on_round
-        self._known = iter(_whole_records(path) if path is not None and path.exists() else [])
+        self._path, self._inputs, self.on_round = path, np.array(inputs), on_round
+        known = _whole_records(path) if path is not None and path.exists() else []
+        if path is not None and known and not np.array_equal(known[0], self._inputs):
+            path.unlink()
+            known = []
+        self._known = iter(known[1:])
+        if known[1:]:
+            logger.info("%s: %d steps are known", path, len(known) - 1)
 
     def once(self, compute: Callable[..., Any], *args: Any) -> np.ndarray:
         """What ``compute(*args)`` returns, as an array; it is not called if the file says what it returned.
@@ -42,7 +51,8 @@ class KeptSteps:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with disk_full_as_error(self._path, "what the steps before came to is kept"), self._path.open("ab") as file:
-                np.save(file, result, allow_pickle=False)
+                for record in [result] if file.tell() else [self._inputs, result]:
+                    np.save(file, record, allow_pickle=False)
         return result
 
 
@@ -61,5 +71,4 @@ def _whole_records(path: Path) -> list[np.ndarray]:
                 file.truncate(whole)
                 break
             whole = file.tell()
-    logger.info("%s: %d steps are known", path.name, len(records))
     return records

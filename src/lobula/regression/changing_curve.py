@@ -9,6 +9,7 @@ so that what another course of the gain would explain as well is no reason to ch
 best of a few, each with the best of a few courses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -85,8 +86,15 @@ class Search:
         several, knots = self.settings.start == "best", initial_knots(self.sample, self.settings.n_knots)
         return first_curves(self.settings.basis, knots, float(self.sample.std()), several)
 
-    def best_start(self, wiring: Wiring, curves: list[Curve]) -> Start:
-        """The best of some curves, each with the best of a few courses."""
+    def course(self, numbers: np.ndarray) -> PlasticCourse | DriftCourse:
+        """A course from its numbers."""
+        if self.change.kind == "plasticity":
+            rate, alpha, start = numbers.reshape(3, -1)
+            return PlasticCourse(rate, alpha, start, self.own)
+        return DriftCourse(float(numbers[0]), numbers[1:].reshape(2, -1), self.own)
+
+    def best_start(self, wiring: Wiring, curves: list[Curve], steps: KeptSteps) -> Start:
+        """The best of some curves, each with the best of a few courses; kept."""
         size = mean_size(self.problem(wiring, curves[0]))
 
         def course_of(curve: Curve) -> tuple[float, PlasticCourse | DriftCourse]:
@@ -95,9 +103,13 @@ class Search:
                 return best_start(problem, self.own, size)
             return best_period(problem, cast(NoTerms | TanhTerm, self.own), self.change.period)
 
-        found = [(course_of(curve), curve) for curve in curves]
-        (_, course), curve = min(found, key=lambda one: one[0][0])
-        return curve, course
+        def best() -> np.ndarray:
+            found = [course_of(curve) for curve in curves]
+            first = int(np.argmin([score for score, _ in found]))
+            return np.append(found[first][1].numbers, first)
+
+        *numbers, first = steps.once(best)
+        return curves[int(first)], self.course(np.array(numbers))
 
 
 class Rounds:
@@ -107,10 +119,11 @@ class Rounds:
         search: what the curve is searched with.
         wiring: the graph, of the equations that count.
         course: gain to start from.
+        steps: keeps the steps.
     """
 
-    def __init__(self, search: Search, wiring: Wiring, course: PlasticCourse | DriftCourse) -> None:
-        self._search, self._wiring, self._course = search, wiring, course
+    def __init__(self, search: Search, wiring: Wiring, course: PlasticCourse | DriftCourse, steps: KeptSteps) -> None:
+        self._search, self._wiring, self._course, self._steps = search, wiring, course, steps
         self.fed = np.flatnonzero(wiring.in_degree > 0)
         settings, inputs = search.settings, int(wiring.in_degree[self.fed].mean()) if len(self.fed) else 0
         self._n_frames = max(settings.curve_frames, FRAMES_PER_WEIGHT * inputs)
@@ -128,20 +141,26 @@ class Rounds:
         self._log_gain = found.log_gain
         return replace(circuit, residual_std=circuit.residual_std * np.exp(found.log_gain))
 
-    def stepped(self, curve: Curve, circuit: LinearCircuit) -> Curve:
+    def stepped(self, curve: Curve, circuit: Callable[[], LinearCircuit]) -> Curve:
         """The curve after a whole Gauss-Newton step, from the circuit that `solved` gave for it last."""
-        self._course, wiring = self._settled, self._wiring
+        kept = self._steps.once(lambda: self._step(curve, circuit()))
+        step, course = np.split(kept, [curve.size])
+        self._course = self._search.course(course)
+        return settle_gauge(curve.with_values(curve.values + step), self._search.sample)
+
+    def _step(self, curve: Curve, circuit: LinearCircuit) -> np.ndarray:
+        """Of the curve (K,), and the numbers of the course that it was found with."""
+        course, wiring = self._settled, self._wiring
         bases = [(basis_of(part), members) for part, members in curve.parts(wiring.n_neurons)]
         coefficients = equations_of(wiring, circuit.theta)
 
         def columns(voltage: np.ndarray) -> np.ndarray:
             return basis_columns(bases, voltage, coefficients)
 
-        found = products(self._problem(curve), self._course, circuit, columns, curve.size)
+        found = products(self._problem(curve), course, circuit, columns, curve.size)
         divided = replace(circuit, residual_std=circuit.residual_std * np.exp(-self._log_gain))
         normal, rhs = weighted_normal(found.with_columns or [], curve.size, divided, wiring, self.fed)
-        step = bounded_step(normal, rhs, [curve], self._search.settings.monotone)
-        return settle_gauge(curve.with_values(curve.values + step), self._search.sample)
+        return np.append(bounded_step(normal, rhs, [curve], self._search.settings.monotone), course.numbers)
 
     def _problem(self, curve: Curve) -> Problem:
         search = self._search
@@ -156,12 +175,13 @@ def found_curve(search: Search, wiring: Wiring, start: Start, steps: KeptSteps) 
         search: what it is searched with.
         wiring: the graph of the equations that may be used.
         start: curve and course.
-        steps: shows rounds; keeps none of them, as each goes on from what the one before left of what changes.
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
     """
-    settings, rounds = search.settings, Rounds(search, some_targets(wiring, search.settings.curve_neurons), start[1])
+    settings, part = search.settings, some_targets(wiring, search.settings.curve_neurons)
+    rounds = Rounds(search, part, start[1], steps)
     curve, history = improved(
         start[0], rounds.fed, rounds.solved, rounds.stepped, settings.n_knots, settings.n_rounds, settings.tolerance,
-        KeptSteps(on_round=steps.on_round),
+        steps,
     )  # fmt: skip
     return settle_gauge(curve, search.sample), history
 
@@ -172,10 +192,10 @@ def fit_changing_spline(search: Search, wiring: Wiring, steps: KeptSteps = NOT_K
     Args:
         search: what they are searched with.
         wiring: the known graph.
-        steps: shows rounds; keeps none of them, as each goes on from what the one before left of what changes.
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
     """
     part = some_targets(wiring, search.settings.curve_neurons)
-    curve, history = found_curve(search, part, search.best_start(part, search.first_curves()), steps)
+    curve, history = found_curve(search, part, search.best_start(part, search.first_curves(), steps), steps)
     circuit = fit_changing(
         search.frames, wiring, curve, search.change, search.target, search.settings.max_frames, search.own
     )

@@ -151,8 +151,8 @@ def fit_curve_set(
     def solved(message: CurveSet, floor: float) -> LinearCircuit:
         return solve(accumulate(frames, part, message, target, curve_frames, own=own), part, floor=floor)
 
-    def stepped(now: CurveSet, circuit: LinearCircuit) -> CurveSet:
-        step = curve_step(frames, part, now, circuit, target, curve_frames, monotone, own)
+    def stepped(now: CurveSet, circuit: Callable[[], LinearCircuit]) -> CurveSet:
+        step = steps.once(lambda: curve_step(frames, part, now, circuit(), target, curve_frames, monotone, own))
         return now.with_values(now.values + step).settled(sample)
 
     fed = np.flatnonzero(part.in_degree > 0)

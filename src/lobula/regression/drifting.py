@@ -54,6 +54,11 @@ class DriftCourse:
         """K: own terms, and leak, constant and own terms times two waves."""
         return self.own.n_terms + 2 * (2 + self.own.n_terms)
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """(1 + 2 N,) period and gain."""
+        return np.append(self.period, self.gain)
+
     def moved(self, step: np.ndarray) -> "DriftCourse":
         """Changed by (2, N)."""
         return replace(self, gain=self.gain + step)

@@ -64,6 +64,11 @@ class PlasticCourse:
         """K: the constant, and own terms."""
         return 1 + self.own.n_terms
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """(3 N,) log_rate, log_alpha, log_start."""
+        return np.concatenate([self.log_rate, self.log_alpha, self.log_start])
+
     def moved(self, step: np.ndarray) -> "PlasticCourse":
         """Changed by (A, N)."""
         if self.known:

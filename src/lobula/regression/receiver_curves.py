@@ -39,19 +39,20 @@ def fit_receiver_curves(search: Search, wiring: Wiring, steps: KeptSteps = NOT_K
     Args:
         search: what they are searched with; what changes is the plasticity.
         wiring: the known graph.
-        steps: shows rounds.
+        steps: keeps and shows rounds, whose score is the mean log residual variance.
 
     Returns:
         The fit; ``own`` has the functions of all groups, ``curve`` is that of the first.
     """
-    group, starts = first_groups(search, wiring)
+    group, starts = first_groups(search, wiring, steps)
     curves: list[Curve] = []
     history: list[dict[str, float]] = []
     for sorting in range(MOST_SORTINGS):
         found = [found_curve(search, inputs_of(wiring, group == r), start, steps) for r, start in enumerate(starts)]
         history += [{"sorting": sorting, "group": r, **row} for r, (_, rows) in enumerate(found) for row in rows]
         before, course = group, starts[0][1]
-        better = misfits(search, wiring, [curve for curve, _ in found], course).argmin(0)
+        left = steps.once(misfits, search, wiring, [curve for curve, _ in found], course)
+        better = left.argmin(0)
         used, group = np.unique(better, return_inverse=True)
         curves = [found[r][0] for r in used]
         moved = int((better != before).sum())
@@ -69,13 +70,13 @@ def fit_receiver_curves(search: Search, wiring: Wiring, steps: KeptSteps = NOT_K
     return SplineFit(circuit, curves[0].as_linear(), visited_between(search.sample), history, own)
 
 
-def first_groups(search: Search, wiring: Wiring) -> tuple[np.ndarray, list[Start]]:
+def first_groups(search: Search, wiring: Wiring, steps: KeptSteps) -> tuple[np.ndarray, list[Start]]:
     """(N,) groups of receivers by the width of tanh that is most like their function, and where each starts."""
     knots = initial_knots(search.sample, search.settings.n_knots)
     widths = WIDTHS * float(search.sample.std())
     curves = tanh_curves(search.settings.basis, knots, widths)
-    course = search.best_start(inputs_of(wiring, fed_sample(wiring)), curves)[1]
-    width = interpolated(widths, misfits(search, wiring, curves, course))
+    course = search.best_start(inputs_of(wiring, fed_sample(wiring)), curves, steps)[1]
+    width = steps.once(lambda: interpolated(widths, misfits(search, wiring, curves, course)))
     group = joined(width, grouped(width)[0])
     middle = np.array([np.median(width[group == r]) for r in range(int(group.max()) + 1)])
     logger.info("receivers: first groups of %s", np.bincount(group).tolist())

@@ -120,8 +120,8 @@ def fit_spline(
     def solved(message: MessageFunction, floor: float) -> LinearCircuit:
         return solver(accumulate(source, part, message, target, n_frames, own=own), part, floor=floor)
 
-    def stepped(curve: Curve, circuit: LinearCircuit) -> Curve:
-        step = curve_step(source, part, curve, circuit, target, n_frames, monotone, own)
+    def stepped(curve: Curve, circuit: Callable[[], LinearCircuit]) -> Curve:
+        step = steps.once(lambda: curve_step(source, part, curve, circuit(), target, n_frames, monotone, own))
         return settle_gauge(curve.with_values(curve.values + step), sample)
 
     problem = CurveProblem(source, part, target, n_frames, own, monotone)
@@ -142,7 +142,7 @@ def improved(
     curve: Shape,
     fed: np.ndarray,
     solved: Callable[[Shape, float], LinearCircuit],
-    stepped: Callable[[Shape, LinearCircuit], Shape],
+    stepped: Callable[[Shape, Callable[[], LinearCircuit]], Shape],
     n_knots: int,
     n_rounds: int,
     tolerance: float,
@@ -155,7 +155,7 @@ def improved(
         curve: where to start.
         fed: neurons whose equations count.
         solved: the circuit for a curve and a floor under lambda / n_frames.
-        stepped: the curve after a whole Gauss-Newton step.
+        stepped: the curve after a whole Gauss-Newton step, which it keeps; the circuit is solved when it is called.
         n_knots: as in `fit_spline`.
         n_rounds: as in `fit_spline`.
         tolerance: as in `fit_spline`.
@@ -192,7 +192,7 @@ def improved(
             n_rounds += FURTHER_ROUNDS
         if slow or round_ in (3, 5, 7):
             best, before = curve.refined(max(n_knots // 4, 2, curve.size // 3 if whole else 0)), score
-        curve = best.with_values(steps.once(lambda now, here: stepped(now, here()).values, best, circuit))
+        curve = stepped(best, circuit)
         direction = curve.values - best.values
         level, best_score = (level + 1, np.inf) if level < len(FLOORS) - 1 else (level, best_score)
     return best, history

@@ -1,6 +1,7 @@
 """The closed-form rungs as a train stage: fit, and keep what recovery needs."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,7 +78,7 @@ def train_spline(
 
     Rounds are kept in rounds.npy: called again after it was killed, with the same inputs, a fit goes on after the last.
     """
-    steps = KeptSteps(out / ROUNDS, on_round)
+    steps = KeptSteps(out / ROUNDS, _inputs(recording, config), on_round)
     settings, frames, target = config.spline, recording["train"], config.training.target
     check_sharing(config, recording.wiring)
     form = prepare(config.update.form, frames, recording.wiring, target, config.update.n_knots)
@@ -100,6 +101,17 @@ def train_spline(
         fit = replace(fit, own=fit_own_messages(recording, config, fit, out, steps))
     _save(fit, out)
     return fit
+
+
+def _inputs(recording: Recording, config: ExperimentConfig) -> str:
+    """A digest of what the rounds of a spline follow from."""
+    frames, wiring = recording["train"], recording.wiring
+    settings = config.digest("spline", "update", "prior", "recovery"), config.training.target
+    digest = hashlib.sha256(repr((*settings, frames.n_frames, frames.dt)).encode())
+    last = frames.n_frames - 1
+    for array in (wiring.pre, wiring.post, frames.voltage(0, 1), frames.voltage(last, last + 1)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _save(fit: SplineFit, out: Path) -> None:
