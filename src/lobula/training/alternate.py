@@ -66,6 +66,25 @@ class Steps:
     stuck: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What tells the message function.
+
+    Attributes:
+        wiring: of the inputs of some equations.
+        frames: some frames.
+        target: "observed" or "drift".
+        own: terms of a neuron's own voltage.
+        visited: lowest and highest voltage of every neuron.
+    """
+
+    wiring: Wiring
+    frames: Frames
+    target: TargetKind
+    own: OwnTerms
+    visited: tuple[np.ndarray, np.ndarray]
+
+
 def _forget(steps: Steps, score: float) -> None:
     pass
 
@@ -108,18 +127,17 @@ def alternate(
     if factors is not None:  # a step on g would take residuals that free weights leave, where few frames leave none
         right = factors[2].detach().double().cpu().numpy()
         return fit_low_rank(split, wiring, tabulate(message_function(model), visited), right, target, n_frames, device)
-    part, source = what_tells(split, form, target, visited)
+    sample = sample_of(split, form, target, visited)
 
     def message() -> Messages:
         return learned_messages(model, visited)
 
     def trial_fit() -> LinearCircuit:
-        return fit_circuit(
-            source, part, message(), target, None, device=device, own=form.own, solver=solver, correlated=False
-        )
+        few = sample.frames, sample.wiring, message(), target, None
+        return fit_circuit(*few, device=device, own=form.own, solver=solver, correlated=False)
 
     if n_steps > 0:
-        improve(model, n_steps, part, target, source, trial_fit, visited, form.own, steps, keep)
+        improve(model, n_steps, sample, trial_fit, steps, keep)
     last = message()
     circuit = fit_circuit(split, wiring, last, target, n_frames, device=device, own=form.own, solver=solver)
     return circuit if isinstance(last, EdgeMessages) else form.finish(circuit, last)
@@ -128,18 +146,16 @@ def alternate(
 def improve(
     model: GraphNetwork,
     n_steps: int,
-    part: Wiring,
-    target: TargetKind,
-    frames: Frames,
+    sample: Sample,
     trial_fit: Callable[[], LinearCircuit],
-    visited: tuple[np.ndarray, np.ndarray],
-    own: OwnTerms,
     steps: Steps | None,
     keep: Callable[[Steps, float], None],
 ) -> None:
-    """The Gauss-Newton steps of `alternate`, on the equations of a part of the wiring, damped as far as it takes."""
-    sample = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
-    few = torch.from_numpy(sample)
+    """The Gauss-Newton steps of `alternate`, damped as far as it takes; ``trial_fit`` solves for the circuit of the
+    sample with the model's present messages."""
+    frames, part = sample.frames, sample.wiring
+    voltage = frames.voltage(0, frames.n_frames)[:: max(1, frames.n_frames // SAMPLE_FRAMES)]
+    few = torch.from_numpy(voltage)
     steps = steps or Steps(0, message_spread(model, few))
     if steps.done >= n_steps:
         return
@@ -148,8 +164,8 @@ def improve(
     score = misfit(circuit, fed)
     while steps.done < n_steps:
         damping, on_last_layer, stuck = steps.damping, steps.on_last_layer, steps.stuck
-        directions = (last_layer_of if on_last_layer else directions_of)(model, sample, visited)
-        equations = normal_equations(model, directions, frames, part, circuit, target, own)
+        directions = (last_layer_of if on_last_layer else directions_of)(model, voltage, sample.visited)
+        equations = normal_equations(model, directions, frames, part, circuit, sample.target, sample.own)
         start, best = score, np.zeros(directions.size)
         for _ in range(TRIALS):
             step = equations.step(damping)
@@ -180,16 +196,14 @@ def improve(
         keep(steps, score)
 
 
-def what_tells(
-    split: Split, form: Prepared, target: TargetKind, visited: tuple[np.ndarray, np.ndarray]
-) -> tuple[Wiring, Frames]:
-    """Equations (as the wiring of their inputs) and frames that tell the message function; arguments as in
-    `alternate`."""
+def sample_of(split: Split, form: Prepared, target: TargetKind, visited: tuple[np.ndarray, np.ndarray]) -> Sample:
+    """Equations and frames that tell the message function; arguments as in `alternate`."""
     wiring = form.wiring
     if pairs_are_cheaper(wiring, form.own):
         part = some_targets(wiring, DENSE_EQUATIONS)
-        return part, Thinned.to(split, target, max(FEWEST_FRAMES, DENSE_FRAMES * int(part.in_degree.max(initial=0))))
+        most = max(FEWEST_FRAMES, DENSE_FRAMES * int(part.in_degree.max(initial=0)))
+        return Sample(part, Thinned.to(split, target, most), target, form.own, visited)
     lowest, highest = np.argsort(visited[0])[:OUTERMOST], np.argsort(visited[1])[-OUTERMOST:]
     part = some_targets(wiring, EQUATIONS, np.union1d(lowest, highest))
     most = max(FEWEST_FRAMES, SPARSE_FRAMES * int(part.in_degree.max(initial=0)))
-    return part, Chosen(split, target, most, lowest, highest)
+    return Sample(part, Chosen(split, target, most, lowest, highest), target, form.own, visited)

@@ -88,7 +88,8 @@ class Judge:
         own, shared = judgement.own, self.refitted(model, judgement)
         worse = (shared["errors"] - own["errors"]).numpy()
         simpler = bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
-        logger.info("phase %s: shared messages are worse by %.5f: %s", name, worse.mean(), simpler)
+        chosen = "one for all" if simpler else "one each"
+        logger.info("phase %s: one message function for all, held-out error %+.5f: %s", name, worse.mean(), chosen)
         if not simpler:
             model.load_state_dict(own["model"])
         return (shared if simpler else own), simpler
