@@ -1,5 +1,6 @@
 """What the steps of a long computation came to, kept as they pass, so that a killed one goes on where it was."""
 
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -49,11 +50,16 @@ class KeptSteps:
             return known
         result = np.asarray(compute(*args))
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with disk_full_as_error(self._path, "what the steps before came to is kept"), self._path.open("ab") as file:
-                for record in [result] if file.tell() else [self._inputs, result]:
-                    np.save(file, record, allow_pickle=False)
+            self._append(self._path, result)
         return result
+
+    def _append(self, path: Path, result: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        with disk_full_as_error(path, "what the steps before came to is kept"), path.open("ab") as file:
+            for record in [result] if file.tell() else [self._inputs, result]:
+                np.save(content, record, allow_pickle=False)
+            file.write(content.getvalue())
 
 
 NOT_KEPT = KeptSteps()
