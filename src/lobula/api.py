@@ -122,7 +122,7 @@ def _recovered(recording: Recording, config: ExperimentConfig, method: Method, f
         message = ridge_messages(config, folder)
         return recover_circuit(recording, circuit, message, method, target, recovery, update=config.update, notes=notes)
     spline = None
-    if method == "spline" or config.training.warm_start == "spline" or config.update.varying != "none":
+    if method == "spline" or config.network_needs_spline:
         spline = train_spline(recording, config, folder / "spline")
         if method == "spline":
             facts = {**sharing_facts(folder / "spline"), **notes}

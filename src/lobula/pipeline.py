@@ -165,7 +165,7 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
     recording = _recording(directory.path, config)
     recording["train"].check_moves()
     truth = _truth(directory, config, recording)
-    for name in _fitted(config):
+    for name in config.fitted_estimators:
         digest = _model_digest(directory, config, name)
         with directory.stage(f"train {name}", digest, force, [f"models/{name}"]) as stage:
             if stage.is_done:
@@ -178,21 +178,6 @@ def _train(directory: RunDir, config: ExperimentConfig, force: bool, progress: b
                 called |= name == "gnn"
     if not called:
         team.share(False)
-
-
-def _fitted(config: ExperimentConfig) -> list[str]:
-    """The estimators of a config, and before them the spline that a network starts from."""
-    names: list[str] = list(config.training.estimators)
-    if "gnn" not in names or not _needs_spline(config):
-        return names
-    others = [name for name in names if name != "spline"]
-    first = others.index("gnn")
-    return [*others[:first], "spline", *others[first:]]
-
-
-def _needs_spline(config: ExperimentConfig) -> bool:
-    """Whether a network begins with what the spline found."""
-    return config.training.warm_start == "spline" or config.update.varying != "none"
 
 
 def _assist(out: Path, config: ExperimentConfig, team: Team) -> None:
@@ -220,7 +205,7 @@ def _fit(
         train_spline(recording, config, out, lambda k, score: bar.show(k + 1, max(most, k + 1), f"misfit {score:.4f}"))
     else:
         source = out.parent / "spline"
-        spline = load_spline(source) if _needs_spline(config) else None
+        spline = load_spline(source) if config.network_needs_spline else None
         probe = make_probe(truth, recording, config.update) if truth else None
         team.share(True)
         train_gnn(*seen_by_network(recording, config, source), out, spline, probe, bar.numbers, team)

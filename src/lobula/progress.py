@@ -33,6 +33,7 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(name: str, progress: bool) -> Iterator[ProgressBar]:
+    """A bar on stderr for as long as a stage takes; one that shows nothing without ``progress``."""
     if not progress:
         yield ProgressBar(None, name)
         return

@@ -180,6 +180,14 @@ def test_a_run_may_end_before_its_report(tmp_path, lobula, tiny):
     assert set(plan["seconds"]) == {"simulate", "train"}
 
 
+def test_a_plan_counts_the_spline_that_a_network_starts_from(tmp_path, lobula, tiny):
+    def seconds(*words: str) -> float:
+        options = [*tiny, "--set", "training.estimators=[gnn]", *words, "--dry-run", "--json"]
+        return json.loads(lobula("run", "fly-small", *options, "--out", tmp_path / "run").out)["seconds"]["train"]
+
+    assert seconds("--set", "training.warm_start=spline") > seconds()
+
+
 @pytest.mark.parametrize("words", [["--until", "scores"], ["--seeds", "2", "--until", "train"]])
 def test_a_stage_to_end_at_must_exist_and_score_several_seeds(tmp_path, lobula, words):
     done = lobula("run", "fly-small", *words, "--out", tmp_path / "run")

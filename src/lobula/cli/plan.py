@@ -124,7 +124,7 @@ def _seconds(config: ExperimentConfig, wiring: Wiring, n_frames: dict[str, int])
     n_scored = SCORE_FRAMES + config.scoring.rollout_steps * config.scoring.n_rollouts
     return {
         "simulate": sum(n_frames.values()) * (SIMULATE_FRAME + min(SIMULATE_FRAME_EDGE * wiring.n_edges, pairs)),
-        "train": sum(fits[name] for name in rungs),
+        "train": sum(fits[name] for name in config.fitted_estimators),
         "recover": len(rungs) * TYPES_NEURON * n + refit * ("gnn" in rungs),
         "score": ridge * config.scoring.ceiling + len(rungs) * n_scored * SCORE_FRAME_NEURON * n,
         "report": REPORT + REPORT_NEURON * n,

@@ -88,6 +88,21 @@ class ExperimentConfig(Section):
             place[key] = value
         return ExperimentConfig.from_dict(document)
 
+    @property
+    def network_needs_spline(self) -> bool:
+        """Whether the graph network begins with what the spline found."""
+        return self.training.warm_start == "spline" or self.update.varying != "none"
+
+    @property
+    def fitted_estimators(self) -> list[str]:
+        """The estimators in their order, and before the network the spline that it begins with."""
+        names: list[str] = list(self.training.estimators)
+        if "gnn" not in names or not self.network_needs_spline:
+            return names
+        others = [name for name in names if name != "spline"]
+        first = others.index("gnn")
+        return [*others[:first], "spline", *others[first:]]
+
     def digest(self, *sections: str, exclude: tuple[str, ...] = ()) -> str:
         """SHA-256 of some sections: equal digests mean equal settings.
 
