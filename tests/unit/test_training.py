@@ -194,7 +194,7 @@ def test_shared_messages_are_those_of_the_mean_embedding(recording: Recording) -
     voltage = torch.from_numpy(recording["train"].voltage(0, 900))
     with torch.no_grad():
         mean = model.embedding.mean(0, keepdim=True)
-        expected = model.scales.voltage * model.message_mlp((voltage / model.scales.voltage)[..., None], mean)
+        expected = model.scales.voltage * model.message_mlp((voltage / model.scales.voltage,), mean)
         assert float((model.message(voltage) - expected).abs().max()) > 1e-3
         model.share_messages()
         torch.testing.assert_close(model.message(voltage), expected, rtol=1e-5, atol=1e-6)

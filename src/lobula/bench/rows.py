@@ -24,6 +24,7 @@ from lobula.simulation.graded import GradedCircuit
 from lobula.simulation.side_by_side import Trial, group_size, run_trials
 from lobula.training.adam import Adam
 from lobula.training.objectives import scaled_mse
+from lobula.training.optimiser import clip_norm
 from lobula.training.sampler import FramePool
 
 HIDDEN, EMBEDDING = 80, 2
@@ -62,10 +63,10 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
         optimiser = Adam([{"params": model.parameters(), "lr": 1e-3}])
         model.optimiser = optimiser
     voltage, external, target = batch
-    model.zero_grad(set_to_none=True)
+    optimiser.zero_grad()
     loss, _ = scaled_mse(model(voltage, external), target, torch.ones(voltage.shape[1]))
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    clip_norm(optimiser.param_groups[0]["params"], 1.0)
     optimiser.step()
     return float(loss.detach())
 
@@ -108,15 +109,15 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
     """Message network, update network and message sum, forward and backward, against the usual calls."""
     rows = []
     for name, n_scalars in (("message network", 1), ("update network", 3)):
-        shapes = [(batch, wiring.n_neurons, n_scalars), (wiring.n_neurons, EMBEDDING), (HIDDEN, n_scalars + EMBEDDING)]
-        shapes += [(HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (1, HIDDEN), (1,)]
+        scalars = [torch.randn(batch, wiring.n_neurons) for _ in range(n_scalars)]
+        shapes = [(wiring.n_neurons, EMBEDDING), (HIDDEN, n_scalars), (HIDDEN, EMBEDDING), (HIDDEN,)]
+        shapes += [(HIDDEN, HIDDEN), (HIDDEN,), (1, HIDDEN), (1,)]
         tensors = [torch.randn(shape).requires_grad_(True) for shape in shapes]
-        tensors[0].requires_grad_(n_scalars > 1)
-        wanted = [t for t in tensors if t.requires_grad]
+        wanted = tensors if n_scalars == 1 else [scalars[1].requires_grad_(True), *tensors]
 
-        def run(evaluate, tensors=tensors, wanted=wanted) -> None:
-            layers = list(zip(tensors[2::2], tensors[3::2], strict=True))
-            torch.autograd.grad(evaluate(*tensors[:2], layers, "relu").sum(), wanted)
+        def run(evaluate, scalars=scalars, tensors=tensors, wanted=wanted) -> None:
+            further = list(zip(tensors[4::2], tensors[5::2], strict=True))
+            torch.autograd.grad(evaluate(scalars, tensors[0], tensors[1:4], further, "relu").sum(), wanted)
 
         gflop = 6e-9 * batch * wiring.n_neurons * (HIDDEN * HIDDEN + HIDDEN * (n_scalars + EMBEDDING + 1))
         row = compared(

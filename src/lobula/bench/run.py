@@ -13,6 +13,7 @@ from lobula.bench.signal import signal
 from lobula.bench.timing import Row
 from lobula.data.provenance import code_state, device_facts, versions
 from lobula.errors import ConfigError
+from lobula.kernels.native.build import library
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def run_rows(names: Sequence[str], sizes: Sizes, on_row: Callable[[str], None] =
     limits = {"gemm_gflop_per_s": hardware.gemm_rate(), "copy_gb_per_s": hardware.copy_rate()}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": device_facts(),
+        "machine": device_facts() | {"kernels": "torch" if library() is None else "C"},
         "versions": versions(),
         "code": code_state(),
         "sizes": vars(sizes),

@@ -1,7 +1,7 @@
 """The hot path."""
 
 from lobula.kernels.activations import ACTIVATIONS, get_activation
-from lobula.kernels.blocked_mlp import blocked_mlp, plain_mlp
+from lobula.kernels.blocked_mlp import Units, blocked_mlp, plain_mlp
 from lobula.kernels.device import usable_device
 from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, torch_csr
 from lobula.kernels.pair_mlp import pair_mlp
@@ -9,6 +9,7 @@ from lobula.kernels.pair_mlp import pair_mlp
 __all__ = [
     "ACTIVATIONS",
     "SparsePattern",
+    "Units",
     "blocked_mlp",
     "csr_tensor",
     "get_activation",

@@ -13,14 +13,17 @@ products, ten times faster here than the general ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lobula.kernels.native import mlp as native
+from lobula.kernels.spare import borrow, give_back
+
 ROWS = 8192
 """About so many rows (neurons x frames) has a block: a layer of 64 units takes 2 MB."""
-MOST_SPARE = 4
 
 aten = torch.ops.aten
 
@@ -50,41 +53,86 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def plain_mlp(scalars: Tensor, embedding: Tensor, layers: Sequence[tuple[Tensor, Tensor]], activation: str) -> Tensor:
-    """The same network without blocks, for any device and depth; arguments as in `blocked_mlp`, scalars (..., N, S)."""
-    (weight, bias), *further = layers
-    by_scalars, by_embedding = weight.split([scalars.shape[-1], embedding.shape[-1]], dim=1)
+@dataclass(frozen=True)
+class Units:
+    """What surrounds a network.
+
+    Attributes:
+        unit: scalars are divided by it.
+        gain: the output is multiplied with it.
+        squared: whether the output is squared before.
+    """
+
+    unit: float = 1.0
+    gain: float = 1.0
+    squared: bool = False
+
+    def of_output(self, value: Tensor) -> Tensor:
+        """A network's output in its unit."""
+        value = value.square() if self.squared else value
+        return value if self.gain == 1.0 else self.gain * value
+
+
+BARE = Units()
+First = tuple[Tensor, Tensor, Tensor]
+"""First layer: weights for scalars (H, S) and for the embedding (H, D), and bias (H,)."""
+Layers = Sequence[tuple[Tensor, Tensor]]
+"""Further layers: weights (out, in) and biases (out,); the last has one output."""
+
+
+def plain_mlp(
+    scalars: Sequence[Tensor],
+    embedding: Tensor,
+    first: First,
+    further: Layers,
+    activation: str,
+    units: Units = BARE,
+) -> Tensor:
+    """The same network without blocks, for any device and depth; arguments as in `blocked_mlp`, scalars (..., N)."""
+    by_scalars, by_embedding, bias = first
     linear = torch.nn.functional.linear
-    x = linear(scalars, by_scalars) + linear(embedding, by_embedding, bias)  # the embedding's share once per neuron
+    inputs = torch.stack(tuple(scalars), dim=-1) / units.unit
+    x = linear(inputs, by_scalars) + linear(embedding, by_embedding, bias)  # the embedding's share once per neuron
     for a, b in further:
         x = linear(FUNCTIONS[activation](x), a, b)
-    return x[..., 0]
+    return units.of_output(x[..., 0])
 
 
 def blocked_mlp(
-    scalars: Tensor,
+    scalars: Sequence[Tensor],
     embedding: Tensor,
-    layers: Sequence[tuple[Tensor, Tensor]],
+    first: First,
+    further: Layers,
     activation: str,
+    units: Units = BARE,
+    by_neuron: bool = False,
     rows: int = ROWS,
 ) -> Tensor:
-    """Evaluates the network; differentiable once in all tensors.
+    """Evaluates the network, in C where `native.mlp` fits; differentiable once in all tensors.
 
     Args:
-        scalars: (B, N, S) inputs that vary.
+        scalars: S inputs that vary from frame to frame, each (B, N).
         embedding: (N, D) inputs that do not, or (1, D) for all neurons.
-        layers: two or more linear layers, weights (out, in) and biases (out,); the first takes the S scalars and then
-            the D components of the embedding, the last has one output.
+        first: first layer.
+        further: one or more further layers.
         activation: name in `FUNCTIONS`.
-        rows: neurons x frames of a block, about; blocks are of equal size.
+        units: of scalars and output.
+        by_neuron: the output lies in memory neuron by neuron, as sums over inputs want it; else frame by frame. Values
+            are the same.
+        rows: neurons x frames of a block, about, where torch computes them; blocks are of equal size.
 
     Returns:
         (B, N).
     """
-    flat = [tensor for layer in layers for tensor in layer]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (scalars, embedding, *flat))
-    rows = _rows_of_a_block(scalars.shape[0] * scalars.shape[1], rows)
-    return _BlockedMLP.apply(scalars, embedding.expand(scalars.shape[1], -1), activation, rows, keep, *flat)
+    batch, n = scalars[0].shape
+    embedding, lower = embedding.expand(n, -1), [tensor for layer in further for tensor in layer]
+    if native.fits(scalars, embedding, (*first, *lower), activation):
+        of = units.unit, units.gain, units.squared
+        return native.native_mlp(scalars, embedding, (*first, *lower), activation, of, by_neuron)
+    stacked, flat = torch.stack(tuple(scalars), dim=-1) / units.unit, [torch.cat(first[:2], dim=1), first[2], *lower]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (stacked, embedding, *flat))
+    value = _BlockedMLP.apply(stacked, embedding, activation, _rows_of_a_block(batch * n, rows), keep, *flat)
+    return units.of_output(value)
 
 
 class _BlockedMLP(torch.autograd.Function):
@@ -96,8 +144,8 @@ class _BlockedMLP(torch.autograd.Function):
         evaluate = IN_PLACE[activation][0]
         table = _first_table(flat[0], flat[1])
         inputs = _inputs(scalars, embedding, len(table))
-        x = _borrow(rows, table.shape[1], scalars)
-        kept = [_borrow(batch * n if keep else rows, len(b), scalars) for b in flat[3:-2:2]]
+        x = borrow(rows, table.shape[1], scalars)
+        kept = [borrow(batch * n if keep else rows, len(b), scalars) for b in flat[3:-2:2]]
         out = scalars.new_empty(n * batch)
         for block in _blocks(n * batch, rows):
             hidden = evaluate(_product(inputs[block], table, x))
@@ -105,7 +153,7 @@ class _BlockedMLP(torch.autograd.Function):
                 place = buffer[block] if keep else buffer[: len(hidden)]
                 hidden = evaluate(torch.addmm(flat[2 * k + 3], hidden, flat[2 * k + 2].T, out=place))
             torch.addmv(flat[-1], hidden, flat[-2][0], out=out[block])
-        _give_back(x, *([] if keep else [inputs, *kept]))
+        give_back(x, *([] if keep else [inputs, *kept]))
         ctx.save_for_backward(scalars, embedding, *flat)
         ctx.activation, ctx.rows = activation, rows
         ctx.kept = [inputs, *kept] if keep else None
@@ -128,7 +176,7 @@ class _BlockedMLP(torch.autograd.Function):
         first = 0 if for_scalars else n_scalars if for_embedding else n_inputs
         wanted = table[first:n_inputs]  # the inputs whose gradients are needed
         pulled = scalars.new_empty(n * batch, len(wanted))
-        x, *spare = (_borrow(rows, width, scalars) for width in [table.shape[1]] * 2 + [b.shape[1] for b in kept])
+        x, *spare = (borrow(rows, width, scalars) for width in [table.shape[1]] * 2 + [b.shape[1] for b in kept])
         grad = grad.T.reshape(-1)
         grads[-1] += grad.sum()
         for block in _blocks(n * batch, rows):
@@ -143,7 +191,7 @@ class _BlockedMLP(torch.autograd.Function):
             grad_table += _summed_product(read, delta)
             if len(wanted):
                 torch.mm(delta, wanted.T, out=pulled[block])
-        _give_back(inputs, x, *spare, *kept)
+        give_back(inputs, x, *spare, *kept)
         pulled = pulled.view(n, batch, len(wanted))
         by_scalars = pulled[..., :n_scalars].transpose(0, 1) if for_scalars else None
         by_embedding = pulled[..., n_scalars - first :].sum(1) if for_embedding else None
@@ -173,7 +221,7 @@ def _inputs(scalars: Tensor, embedding: Tensor, width: int) -> Tensor:
     """(N B, K) scalars, embedding, a one and zeros, neuron by neuron, in a borrowed buffer."""
     batch, n, n_scalars = scalars.shape
     n_inputs = n_scalars + embedding.shape[1]
-    inputs = _borrow(n * batch, width, scalars)
+    inputs = borrow(n * batch, width, scalars)
     by_neuron = inputs.view(n, batch, width)
     by_neuron[..., :n_scalars] = scalars.transpose(0, 1)
     by_neuron[..., n_scalars:n_inputs] = embedding[:, None]
@@ -200,21 +248,3 @@ def _summed_product(a: Tensor, b: Tensor) -> Tensor:
 def _sum(x: Tensor) -> Tensor:
     """(K,) sum over rows."""
     return _by_thread(x).sum(1).sum(0)
-
-
-_spare: dict[tuple[int, int, torch.dtype], list[Tensor]] = {}
-"""Buffers that nobody uses. A fresh one costs more than what is written into it: it arrives page by page."""
-
-
-def _borrow(n_rows: int, width: int, like: Tensor) -> Tensor:
-    try:
-        return _spare[n_rows, width, like.dtype].pop()
-    except (KeyError, IndexError):
-        return like.new_empty(n_rows, width)
-
-
-def _give_back(*buffers: Tensor) -> None:
-    for buffer in buffers:
-        free = _spare.setdefault((*buffer.shape, buffer.dtype), [])
-        if len(free) < MOST_SPARE:
-            free.append(buffer)

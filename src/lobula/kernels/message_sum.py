@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lobula.data.wiring import Wiring
 from lobula.errors import ShapeError
+from lobula.kernels.native import message_sum as native
 
 SAMPLED_COLUMNS = 8
 DENSE_SHARE = 0.4
@@ -137,6 +138,8 @@ class _MessageSum(torch.autograd.Function):
             from lobula.kernels.triton_message_sum import row_sum
 
             return row_sum(pattern.indptr, pattern.columns, weight, messages)
+        if native.fits(weight, messages):
+            return native.row_sum(pattern.indptr, pattern.columns, weight, messages)
         return pattern.forward_matrix(weight) @ messages
 
     @staticmethod
@@ -146,6 +149,8 @@ class _MessageSum(torch.autograd.Function):
         grad = grad.contiguous()
         if weight.is_cuda and HAS_TRITON:
             return *_triton_gradients(ctx, grad), None
+        if native.fits(weight, messages):
+            return *_native_gradients(ctx, grad), None
         grad_weight = grad_messages = None
         if ctx.needs_input_grad[0]:
             grad_weight = _sampled_product(pattern, grad, messages)
@@ -179,6 +184,17 @@ def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     )
 
 
+def _native_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    weight, messages = ctx.saved_tensors
+    pattern = ctx.pattern
+    by_weight, by_messages = ctx.needs_input_grad[:2]
+    transposed = pattern.indptr_out, pattern.post_by_pre
+    return (
+        native.edge_product(pattern.indptr, pattern.columns, grad, messages) if by_weight else None,
+        native.row_sum(*transposed, weight, grad, pattern.permutation) if by_messages else None,
+    )
+
+
 def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None = None) -> Tensor:
     """Sums weighted messages over the inputs of every neuron.
 
@@ -194,12 +210,15 @@ def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None 
     Raises:
         ShapeError: if the weights are one per edge and there is no wiring.
     """
-    with torch.autocast(weight.device.type, enabled=False):  # sums over many inputs stay in the dtype of the weights
-        if weight.ndim == 2:
-            return weight @ messages.to(weight.dtype)
-        if pattern is None:
-            raise ShapeError(
-                f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
-            )
-        operation = _DenseMessageSum if pattern.is_dense else _MessageSum
-        return operation.apply(weight, messages.to(weight.dtype).contiguous(), pattern)
+    kind = weight.device.type
+    if torch.is_autocast_enabled(kind):  # sums over many inputs stay in the dtype of the weights
+        with torch.autocast(kind, enabled=False):
+            return message_sum(weight, messages, pattern)
+    if weight.ndim == 2:
+        return weight @ messages.to(weight.dtype)
+    if pattern is None:
+        raise ShapeError(
+            f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
+        )
+    operation = _DenseMessageSum if pattern.is_dense else _MessageSum
+    return operation.apply(weight, messages.to(weight.dtype).contiguous(), pattern)

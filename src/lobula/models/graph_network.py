@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lobula.config.model import ModelConfig
 from lobula.data.streams import Streams
 from lobula.data.wiring import Wiring
-from lobula.kernels import SparsePattern
+from lobula.kernels import SparsePattern, Units
 from lobula.models.base import AbstractDynamicsModel, Scales
 from lobula.models.low_rank import factorise, weight_parameters
 from lobula.models.mlp import ALIKE, NodeMLP, PairMLP
@@ -84,14 +84,23 @@ class GraphNetwork(AbstractDynamicsModel):
     def _note_shared(self) -> None:
         self._is_shared = bool(self.shared)
 
+    @property
+    def message_units(self) -> Units:
+        """Of voltages, and of messages, which are squared where `g_phi_positive`."""
+        return Units(self.scales.voltage, self.scales.voltage, self.config.g_phi_positive)
+
+    @property
+    def update_units(self) -> Units:
+        """Of what enters the update network, and of dv/dt."""
+        return Units(self.scales.voltage, self.scales.target)
+
     def in_units(self, value: Tensor) -> Tensor:
         """Output of the message network as a message [a.u.], squared where `g_phi_positive`."""
-        return self.scales.voltage * (value.square() if self.config.g_phi_positive else value)
+        return self.message_units.of_output(value)
 
     def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt."""
-        scalars = torch.stack([voltage, summed, external], dim=-1) / self.scales.voltage
-        return self.scales.target * self.update_mlp(scalars, self.embedding)
+        return self.update_mlp((voltage, summed, external), self.embedding, self.update_units)
 
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt at voltage and external input, each (B, N)."""
@@ -117,8 +126,8 @@ class SourceNetwork(GraphNetwork):
     def messages_between(self, source: Tensor, target: Tensor, detached: bool = False) -> Tensor:
         """(B, N) message of every source, whatever the target."""
         embedding = self.message_embedding.detach() if detached else self.message_embedding
-        return self.in_units(self.message_mlp((source / self.scales.voltage)[..., None], embedding))
+        return self.message_mlp((source,), embedding, self.message_units, by_neuron=True)
 
     def features(self, voltage: Tensor) -> Tensor:
         """(B, N, H) activations before the message network's last layer."""
-        return self.message_mlp.features((voltage / self.scales.voltage)[..., None], self.message_embedding)
+        return self.message_mlp.features((voltage,), self.message_embedding, self.message_units)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lobula.kernels import blocked_mlp, pair_mlp, plain_mlp
-from lobula.kernels.blocked_mlp import FUNCTIONS
+from lobula.kernels.blocked_mlp import BARE, FUNCTIONS, Units
 
 SMALL = 0.1
 ALIKE = 0.1
@@ -88,28 +88,31 @@ class NodeMLP(nn.Module):
         """The output no longer depends on the embedding."""
         self.embedding.weight.zero_()
 
-    def forward(self, scalars: Tensor, embedding: Tensor) -> Tensor:
+    def forward(
+        self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE, by_neuron: bool = False
+    ) -> Tensor:
         """Evaluates the network; under `torch.autocast` its products are computed in the lower precision.
 
         Args:
-            scalars: (..., N, n_scalars).
-            embedding: (N, D).
+            scalars: n_scalars inputs, each (..., N).
+            embedding: (N, D) or (1, D).
+            units: of scalars and output.
+            by_neuron: the output lies in memory neuron by neuron; values are the same.
 
         Returns:
-            (..., N) in the dtype of ``scalars``.
+            (..., N) in the dtype of the scalars.
         """
-        is_cpu, lower = scalars.device.type == "cpu", torch.is_autocast_enabled(scalars.device.type)
-        blocked = is_cpu and scalars.ndim == 3 and len(self.hidden) > 0 and not lower
-        evaluate = blocked_mlp if blocked else plain_mlp
-        first = torch.cat([self.scalars.weight, self.embedding.weight], dim=1), self.embedding.bias
-        layers = [first, *((layer.weight, layer.bias) for layer in self.hidden)]
-        value = evaluate(scalars, embedding, layers, self.activation)
-        return value.to(scalars.dtype)
+        kind = scalars[0].device.type
+        first = self.scalars.weight, self.embedding.weight, self.embedding.bias
+        further = [(layer.weight, layer.bias) for layer in self.hidden]
+        if kind == "cpu" and scalars[0].ndim == 2 and further and not torch.is_autocast_enabled(kind):
+            return blocked_mlp(scalars, embedding, first, further, self.activation, units, by_neuron)
+        return plain_mlp(scalars, embedding, first, further, self.activation, units).to(scalars[0].dtype)
 
-    def features(self, scalars: Tensor, embedding: Tensor) -> Tensor:
+    def features(self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE) -> Tensor:
         """(..., N, H) activations before the last layer; arguments as in `forward`."""
         activation = FUNCTIONS[self.activation]
-        x = self.scalars(scalars) + self.embedding(embedding)
+        x = self.scalars(torch.stack(tuple(scalars), dim=-1) / units.unit) + self.embedding(embedding)
         for layer in self.hidden[:-1]:
             x = layer(activation(x))
         return activation(x)

@@ -6,7 +6,6 @@ What a neuron receives is added to what it does by itself: the update is affine 
 networks learn, so that messages and weights can be read off. Reference: Allier et al. (2026), arXiv 2602.13325.
 """
 
-import torch
 from torch import Tensor
 
 from lobula.config.model import ModelConfig
@@ -33,8 +32,8 @@ class _SignalNetwork(SourceNetwork):
 
     def update(self, voltage: Tensor, summed: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt."""
-        scalars = torch.stack([voltage, external], dim=-1) / self.scales.voltage
-        return self.scales.target * self.update_mlp(scalars, self.embedding) + self.message_gain * summed
+        own = self.update_mlp((voltage, external), self.embedding, self.update_units)
+        return own + self.message_gain * summed
 
 
 @register("signal", "f(v_i, a_i, I_i) + sum_j W_ij g(v_j, a_j)", reads=all_but())

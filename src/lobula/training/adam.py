@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015) over named groups, all parameters of a group in one fused kernel.
+"""Adam (Kingma & Ba 2015) over named groups, all parameters of a group in one kernel: in C, else torch's fused one.
 
 `torch.optim` has the same update; its optimiser classes import torch's compiler when the first is made, which costs
 every training process three seconds before its first step. Its function `adam` does not.
@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+
+from lobula.kernels.native import update as native
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -41,6 +43,11 @@ class Adam:
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def gradients(self) -> list[Tensor]:
+        """All gradients that are there."""
+        everything = (p.grad for group in self.param_groups for p in group["params"])
+        return [grad for grad in everything if grad is not None]
+
     @torch.no_grad()
     def step(self) -> None:
         """One update from the gradients that are there."""
@@ -51,10 +58,13 @@ class Adam:
             moved = [(p, s) for p, s in zip(group["params"], states, strict=True) if p.grad is not None]
             if not moved:
                 continue
-            moments = ([state[name] for _, state in moved] for name in _MOMENTS)
-            step, mean, square = moments
+            values, gradients = [p for p, _ in moved], [p.grad for p, _ in moved]
+            step, mean, square = ([state[name] for _, state in moved] for name in _MOMENTS)
+            if native.fits([*values, *gradients]) and not isinstance(group["lr"], Tensor):
+                native.adam(values, gradients, (mean, square, step), group["lr"], BETAS, EPS)
+                continue
             adam(
-                [p for p, _ in moved], [p.grad for p, _ in moved], mean, square, [], step,
+                values, gradients, mean, square, [], step,
                 fused=True, amsgrad=False, maximize=False, weight_decay=0.0,
                 beta1=BETAS[0], beta2=BETAS[1], eps=EPS, lr=group["lr"],
             )  # fmt: skip

@@ -197,7 +197,7 @@ def parameter_jacobian(model: SourceNetwork, voltage: Tensor) -> Tensor:
     network, embedding = model.message_mlp, model.message_embedding.detach()
 
     def message(parameters: dict[str, Tensor], v: Tensor) -> Tensor:
-        return model.in_units(functional_call(network, parameters, (v[None, None], embedding))[0])
+        return model.in_units(functional_call(network, parameters, ((v[None],), embedding))[0])
 
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     parts = []

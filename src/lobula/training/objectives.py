@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -12,8 +13,25 @@ def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
         target: (B, N) dv/dt [a.u./s].
         weight: (N,) inverse variances [s^2/a.u.^2].
     """
-    loss = ((prediction - target).square() * weight).mean()
+    loss = _ScaledMSE.apply(prediction, target, weight)
     return loss, {"prediction": loss}
+
+
+class _ScaledMSE(torch.autograd.Function):
+    """With the gradient written down: half as many operations as torch would find."""
+
+    @staticmethod
+    def forward(ctx, prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        residual = prediction - target
+        weighted = residual * weight
+        ctx.save_for_backward(weighted)
+        return residual.mul_(weighted).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (weighted,) = ctx.saved_tensors
+        return weighted * (grad * (2.0 / weighted.numel())), None, None
 
 
 def norm(prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,12 +1,13 @@
 """Adam with one named group per kind of parameter: learning rates, clipping, and moments that survive a resume."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lobula.config.training import TrainingConfig
+from lobula.kernels.native import update as native
 from lobula.models.base import AbstractDynamicsModel
 from lobula.training.adam import Adam
 
@@ -53,14 +54,23 @@ def set_learning_rates(optimiser: Adam, factor: float, factors: Mapping[str, flo
 def clip_gradients(optimiser: Adam, config: TrainingConfig) -> None:
     """Shortens the gradient of each group, then the whole gradient, to the norms of the config."""
     limits = {"W": config.grad_clip_W, "embedding": config.grad_clip_embedding}
-    everything: list[Tensor] = []
+    everything: list[nn.Parameter] = []
     for group in optimiser.param_groups:
         everything += group["params"]
         limit = limits.get(group["name"], config.grad_clip_networks)
         if limit is not None:
-            torch.nn.utils.clip_grad_norm_(group["params"], limit)
+            clip_norm(group["params"], limit)
     if config.grad_clip is not None:
-        torch.nn.utils.clip_grad_norm_(everything, config.grad_clip)
+        clip_norm(everything, config.grad_clip)
 
 
 # === LLM-MODIFIABLE: GRADIENT CLIPPING END ===
+
+
+def clip_norm(parameters: Sequence[nn.Parameter], limit: float) -> None:
+    """Shortens the gradient of all parameters together to a norm, if it is longer."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if native.fits(gradients):
+        native.clip(gradients, limit)
+    else:
+        torch.nn.utils.clip_grad_norm_(parameters, limit)

@@ -287,9 +287,9 @@ class _Trainer:
         # === LLM-MODIFIABLE: LOSS END ===
         # === LLM-MODIFIABLE: BACKWARD AND STEP START ===
         # Gradient clipping, scaling of the loss, accumulation.
-        self.model.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         total.backward()
-        self.team.average([p.grad for p in self.model.parameters() if p.grad is not None])
+        self.team.average(optimiser.gradients())
         clip_gradients(optimiser, self.settings)
         optimiser.step()
         # === LLM-MODIFIABLE: BACKWARD AND STEP END ===

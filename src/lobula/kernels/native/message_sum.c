@@ -1,0 +1,106 @@
+// Messages summed over the inputs of every neuron, and the gradients of that: see ../message_sum.py.
+// Matrices are CSR; rows are given to threads by their number of edges. The batch, in the fast axis, is taken in pieces
+// of 16, 8, 4, 2 or 1 columns, whose sums stay in registers.
+#include <stdint.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float four __attribute__((vector_size(16), aligned(4)));
+
+typedef struct {
+    int64_t n, batch, n_threads;
+    const int32_t *indptr, *columns;
+    const int32_t *order; // place of every edge's value, or NULL where values are in the order of the edges
+} Pattern;
+
+// First row of thread p: the one with edge number E p / T, so that threads have about as many edges.
+static int64_t first_row(const Pattern *m, int64_t p) {
+    int64_t edge = m->indptr[m->n] * p / m->n_threads, low = 0, high = m->n;
+    if (p == m->n_threads) return m->n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (m->indptr[middle] < edge) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+INLINE void sum_rows(const Pattern *m, const float *values, const float *messages, float *out, int64_t start,
+                     int64_t stop, const int width) {
+    for (int64_t i = start; i < stop; i++) {
+        float total[16] = {0.0f}, other[16] = {0.0f};
+        int64_t e = m->indptr[i], end = m->indptr[i + 1];
+        for (; e + 1 < end; e += 2) { // two sums, as one would wait for itself
+            const float *a = messages + m->columns[e] * m->batch, *b = messages + m->columns[e + 1] * m->batch;
+            float v = values[m->order ? m->order[e] : e], w = values[m->order ? m->order[e + 1] : e + 1];
+#pragma omp simd
+            for (int k = 0; k < width; k++) total[k] += v * a[k];
+#pragma omp simd
+            for (int k = 0; k < width; k++) other[k] += w * b[k];
+        }
+        if (e < end) {
+            const float *a = messages + m->columns[e] * m->batch;
+            float v = values[m->order ? m->order[e] : e];
+            for (int k = 0; k < width; k++) total[k] += v * a[k];
+        }
+        for (int k = 0; k < width; k++) out[i * m->batch + k] = total[k] + other[k];
+    }
+}
+
+INLINE void multiply_rows(const Pattern *m, const float *grad, const float *messages, float *out, int64_t start,
+                          int64_t stop, const int adds, const int width) {
+    for (int64_t i = start; i < stop; i++) {
+        const float *g = grad + i * m->batch;
+        for (int64_t e = m->indptr[i]; e < m->indptr[i + 1]; e++) {
+            const float *h = messages + m->columns[e] * m->batch;
+            float total = 0.0f;
+            if (width >= 4) {
+                four t = {0.0f};
+                for (int k = 0; k < width; k += 4) t += *(const four *)(g + k) * *(const four *)(h + k);
+                total = (t[0] + t[1]) + (t[2] + t[3]);
+            } else
+                for (int k = 0; k < width; k++) total += g[k] * h[k];
+            out[e] = adds ? out[e] + total : total;
+        }
+    }
+}
+
+static int64_t piece(int64_t left) { return left >= 16 ? 16 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+// Calls a function of a piece's width with that width as a constant.
+#define BY_WIDTH(width, call) \
+    switch (width) {          \
+    case 16: call(16); break; \
+    case 8: call(8); break;   \
+    case 4: call(4); break;   \
+    case 2: call(2); break;   \
+    default: call(1);         \
+    }
+
+// out (N, B) = W messages (N, B), with the values of W in the order of the edges, or by `order`.
+void lobula_message_sum(const Pattern *m, const float *values, const float *messages, float *out) {
+#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
+    for (int64_t p = 0; p < m->n_threads; p++) {
+        int64_t start = first_row(m, p), stop = first_row(m, p + 1);
+        for (int64_t b = 0, width; b < m->batch; b += width) {
+            width = piece(m->batch - b);
+#define CALL(w) sum_rows(m, values, messages + b, out + b, start, stop, w)
+            BY_WIDTH(width, CALL)
+#undef CALL
+        }
+    }
+}
+
+// out (E,): scalar products of grad (N, B) at an edge's row and messages (N, B) at its column.
+void lobula_edge_products(const Pattern *m, const float *grad, const float *messages, float *out) {
+#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
+    for (int64_t p = 0; p < m->n_threads; p++) {
+        int64_t start = first_row(m, p), stop = first_row(m, p + 1);
+        for (int64_t b = 0, width; b < m->batch; b += width) {
+            width = piece(m->batch - b);
+#define CALL(w) multiply_rows(m, grad + b, messages + b, out, start, stop, b > 0, w)
+            BY_WIDTH(width, CALL)
+#undef CALL
+        }
+    }
+}

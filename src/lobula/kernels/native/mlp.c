@@ -1,0 +1,202 @@
+// Multilayer perceptrons over neurons: see ../blocked_mlp.py for what is computed.
+//
+// Rows are frames of a neuron, neuron by neuron. Threads have neurons of their own, and take rows a block at a time, so
+// that a block goes through all layers in the second-level cache. The backward pass computes the first layer again and
+// reads the others. Sums over rows are made by thread and added up in the order of the threads: results are equal to
+// the bit from run to run with the same number of threads.
+#include "first_layer.h"
+#include "mlp.h"
+#include "product.h"
+
+#define BLOCK_ROWS 120
+
+// ---- forward
+
+static void output(const Mlp *m, const Tables *t, Block block, const float *hidden) {
+    int64_t top = m->n_layers - 1, ld = t->width[top];
+    int64_t frame = block.first % m->batch, neuron = block.first / m->batch;
+    for (int64_t r = 0; r < block.rows; r++) {
+        float y = dot(hidden + r * ld, t->last, ld) + m->bias[top + 1][0];
+        if (m->values) m->values[block.first + r] = y;
+        m->out[frame * m->out_stride[0] + neuron * m->out_stride[1]] = m->gain * (m->squared ? y * y : y);
+        if (++frame == m->batch) frame = 0, neuron++;
+    }
+}
+
+INLINE void forward_rows(const Mlp *m, const Tables *t, int64_t start, int64_t stop, const int kind) {
+    int64_t size = 0, top = m->n_layers - 1, rows = m->n * m->batch;
+    for (int l = 0; l <= top; l++) size += BLOCK_ROWS * t->width[l];
+    float *memory = scratch(size), *own[MOST_LAYERS], *kept[MOST_LAYERS], *next = m->kept;
+    for (int l = 0; l <= top; l++) {
+        own[l] = take(&memory, BLOCK_ROWS * t->width[l]);
+        kept[l] = l && m->kept ? take(&next, rows * t->width[l]) : NULL;
+    }
+    for (int64_t row = start; row < stop; row += BLOCK_ROWS) {
+        Block block = {row, stop - row < BLOCK_ROWS ? stop - row : BLOCK_ROWS};
+        float *below = own[0];
+        first_layer(m, t, block, below, kind);
+        for (int l = 1; l <= top; l++) {
+            int64_t ld = t->width[l];
+            float *hidden = kept[l] ? kept[l] + row * ld : own[l];
+            multiply((Product){block.rows, m->width[l - 1], ld, .a = below, .a_row = t->width[l - 1], .a_depth = 1,
+                               .b = t->weight[l], .b_row = ld, .c = hidden, .c_row = ld, .bias = t->bias[l]});
+            for (int64_t i = 0; i < block.rows * ld; i += LANES) store(hidden + i, activate(kind, load(hidden + i)));
+            below = hidden;
+        }
+        output(m, t, block, below);
+    }
+}
+
+// ---- backward
+
+typedef struct { // over the rows of a thread; padded as the tables
+    float *first, *weight[MOST_LAYERS], *bias[MOST_LAYERS], *last, last_bias;
+    float *memory;
+} Sums;
+
+static Sums new_sums(const Mlp *m, const Tables *t) {
+    Sums s = {0};
+    int64_t top = m->n_layers - 1, size = (t->inputs + 1) * t->width[0] + t->width[top];
+    for (int l = 1; l <= top; l++) size += t->width[l] * (t->width[l - 1] + 1);
+    float *memory = s.memory = new_floats(size);
+    memset(memory, 0, size * sizeof(float));
+    s.first = take(&memory, (t->inputs + 1) * t->width[0]);
+    for (int l = 1; l <= top; l++) {
+        s.weight[l] = take(&memory, t->width[l] * t->width[l - 1]);
+        s.bias[l] = take(&memory, t->width[l]);
+    }
+    s.last = take(&memory, t->width[top]);
+    return s;
+}
+
+static void output_back(const Mlp *m, Block block, float *grad) {
+    int64_t frame = block.first % m->batch, neuron = block.first / m->batch;
+    for (int64_t r = 0; r < block.rows; r++) {
+        float g = m->gain * m->grad[frame * m->grad_stride[0] + neuron * m->grad_stride[1]];
+        grad[r] = m->squared ? 2.0f * m->values[block.first + r] * g : g;
+        if (++frame == m->batch) frame = 0, neuron++;
+    }
+}
+
+INLINE void last_layer_back(const Mlp *m, const Tables *t, Sums *s, Block block, const float *hidden, float *delta,
+                            const int kind) {
+    int64_t ld = t->width[m->n_layers - 1];
+    float grad[BLOCK_ROWS];
+    output_back(m, block, grad);
+    for (int64_t v = 0; v < ld; v += LANES) {
+        vec weight = load(t->last + v), total = load(s->last + v);
+        for (int64_t r = 0; r < block.rows; r++) {
+            vec h = load(hidden + r * ld + v), g = splat(grad[r]);
+            total += g * h;
+            store(delta + r * ld + v, pull_back(kind, g * weight, h));
+        }
+        store(s->last + v, total);
+    }
+    for (int64_t r = 0; r < block.rows; r++) s->last_bias += grad[r];
+}
+
+static void add_rows(float *total, const float *x, int64_t rows, int64_t ld) {
+    for (int64_t v = 0; v < ld; v += LANES) {
+        vec s = load(total + v);
+        for (int64_t r = 0; r < rows; r++) s += load(x + r * ld + v);
+        store(total + v, s);
+    }
+}
+
+// Gradient of layer l from that of its inputs to the activation, `delta`; gives the same of the layer below.
+INLINE void further_layer_back(const Mlp *m, const Tables *t, Sums *s, int l, int64_t rows, const float *delta,
+                               const float *hidden, float *below, const int kind) {
+    int64_t ld = t->width[l], in = t->width[l - 1];
+    add_rows(s->bias[l], delta, rows, ld);
+    multiply((Product){m->width[l], rows, in, .a = delta, .a_row = 1, .a_depth = ld, .b = hidden, .b_row = in,
+                       .c = s->weight[l], .c_row = in, .adds = 1});
+    multiply((Product){rows, m->width[l], in, .a = delta, .a_row = ld, .a_depth = 1, .b = t->weight[l], .b_row = in,
+                       .c = below, .c_row = in});
+    for (int64_t i = 0; i < rows * in; i += LANES)
+        store(below + i, pull_back(kind, load(below + i), load(hidden + i)));
+}
+
+INLINE void backward_rows(const Mlp *m, const Tables *t, Sums *s, int64_t start, int64_t stop, const int kind) {
+    int64_t top = m->n_layers - 1, size = 2 * BLOCK_ROWS * t->width[0], rows = m->n * m->batch;
+    for (int l = 0; l <= top; l++) size += BLOCK_ROWS * t->width[l];
+    float *memory = scratch(size), *first = take(&memory, BLOCK_ROWS * t->width[0]), *next = m->kept;
+    float *by_neuron = take(&memory, BLOCK_ROWS * t->width[0]), *delta[MOST_LAYERS], *kept[MOST_LAYERS];
+    for (int l = 0; l <= top; l++) {
+        delta[l] = take(&memory, BLOCK_ROWS * t->width[l]);
+        kept[l] = l ? take(&next, rows * t->width[l]) : NULL;
+    }
+    for (int64_t row = start; row < stop; row += BLOCK_ROWS) {
+        Block block = {row, stop - row < BLOCK_ROWS ? stop - row : BLOCK_ROWS};
+        first_layer(m, t, block, first, kind);
+        last_layer_back(m, t, s, block, top ? kept[top] + row * t->width[top] : first, delta[top], kind);
+        for (int l = top; l; l--) {
+            const float *hidden = l > 1 ? kept[l - 1] + row * t->width[l - 1] : first;
+            further_layer_back(m, t, s, l, block.rows, delta[l], hidden, delta[l - 1], kind);
+        }
+        first_layer_back(m, t, s->first, block, delta[0], by_neuron);
+        inputs_back(m, t, block, delta[0], by_neuron);
+    }
+}
+
+// Adds (n, in) of a thread's sums, element (i, k) of which is at i row + k column, to a gradient.
+static void add_to(float *grad, int64_t n, int64_t in, const float *sums, int64_t row, int64_t column, float factor) {
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < in; k++) grad[i * in + k] += factor * sums[i * row + k * column];
+}
+
+// Sums of all threads, without padding, as the weights lie; the gradients begin at 0.
+static void add_up(const Mlp *m, const Tables *t, const Sums *s) {
+    int64_t top = m->n_layers - 1, ld = t->width[0], n = m->width[0];
+    add_to(m->grad_first[0], n, m->n_scalars, s->first, 1, ld, 1.0f / m->unit);
+    add_to(m->grad_first[1], n, m->n_embedding, s->first + m->n_scalars * ld, 1, ld, 1.0f);
+    add_to(m->grad_bias[0], n, 1, s->first + t->inputs * ld, 1, 0, 1.0f);
+    for (int l = 1; l <= top; l++) {
+        add_to(m->grad_weight[l], m->width[l], m->width[l - 1], s->weight[l], t->width[l - 1], 1, 1.0f);
+        add_to(m->grad_bias[l], m->width[l], 1, s->bias[l], 1, 0, 1.0f);
+    }
+    add_to(m->grad_weight[top + 1], 1, m->width[top], s->last, 0, 1, 1.0f);
+    m->grad_bias[top + 1][0] += s->last_bias;
+}
+
+// ---- what Python calls
+
+// Calls a function of an activation's number with that number as a constant.
+#define BY_ACTIVATION(kind, call)             \
+    switch (kind) {                           \
+    case RELU: call(RELU); break;             \
+    case LEAKY_RELU: call(LEAKY_RELU); break; \
+    case TANH: call(TANH); break;             \
+    case SIGMOID: call(SIGMOID); break;       \
+    default: call(SOFTPLUS);                  \
+    }
+
+void lobula_mlp_forward(const Mlp *m) {
+    Tables t = new_tables(m, 1);
+#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
+    for (int64_t p = 0; p < m->n_threads; p++) {
+        int64_t start = m->n * p / m->n_threads * m->batch, stop = m->n * (p + 1) / m->n_threads * m->batch;
+#define CALL(kind) forward_rows(m, &t, start, stop, kind)
+        BY_ACTIVATION(m->activation, CALL)
+#undef CALL
+    }
+    free(t.memory);
+}
+
+void lobula_mlp_backward(const Mlp *m) {
+    Tables t = new_tables(m, 0);
+    Sums sums[m->n_threads];
+    if (m->grad_embedding) memset(m->grad_embedding, 0, m->n * m->n_embedding * sizeof(float));
+#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
+    for (int64_t p = 0; p < m->n_threads; p++) {
+        int64_t start = m->n * p / m->n_threads * m->batch, stop = m->n * (p + 1) / m->n_threads * m->batch;
+        sums[p] = new_sums(m, &t);
+#define CALL(kind) backward_rows(m, &t, sums + p, start, stop, kind)
+        BY_ACTIVATION(m->activation, CALL)
+#undef CALL
+    }
+    for (int64_t p = 0; p < m->n_threads; p++) {
+        add_up(m, &t, sums + p);
+        free(sums[p].memory);
+    }
+    free(t.memory);
+}
