@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lobula.kernels import Units, blocked_mlp, plain_mlp
+from lobula.kernels import Units, blocked_mlp, last_layer_derivatives, plain_mlp
 from lobula.kernels.blocked_mlp import FUNCTIONS
 from lobula.kernels.native import build, mlp
 
@@ -198,3 +198,26 @@ def test_it_says_so_when_activations_are_gone(dtype: torch.dtype) -> None:
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="twice"):
         out.backward()
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("widths", [[5], [9, 17]])
+def test_derivatives_by_the_last_layer(dtype: torch.dtype, squared: bool, widths: list[int]) -> None:
+    """Against automatic differentiation, row by row of a matrix of ones."""
+    generator = torch.Generator().manual_seed(0)
+    scalars = [torch.randn(3, 7, generator=generator, dtype=torch.float64)]
+    network, units = Network(scalars, torch.randn(7, 2, generator=generator).double(), widths), Units(0.5, 1.5, squared)
+    tensors = network.tensors
+    last = [tensor.requires_grad_(True) for tensor in tensors[-2:]]
+
+    def evaluated(evaluate: Any, tensors: Sequence[Tensor]) -> Any:
+        further = list(zip(tensors[5::2], tensors[6::2], strict=True))
+        return evaluate(tensors[:1], tensors[1], tuple(tensors[2:5]), further, "tanh", units)
+
+    wanted = evaluated(plain_mlp, tensors)
+    value, derivatives = evaluated(last_layer_derivatives, [x.detach().to(dtype) for x in tensors])
+    agree([value.double()], [wanted.detach()], dtype)
+    assert derivatives.shape == (7, 3, widths[-1] + 1)
+    for frame, neuron in itertools.product(range(3), range(7)):
+        by_weight, by_bias = torch.autograd.grad(wanted[frame, neuron], last, retain_graph=True)
+        agree([derivatives[neuron, frame].double()], [torch.cat([by_weight[0], by_bias])], dtype)

@@ -1,7 +1,7 @@
 """The hot path."""
 
 from lobula.kernels.activations import ACTIVATIONS, get_activation
-from lobula.kernels.blocked_mlp import Units, blocked_mlp, plain_mlp
+from lobula.kernels.blocked_mlp import Units, blocked_mlp, last_layer_derivatives, plain_mlp
 from lobula.kernels.device import usable_device
 from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, torch_csr
 from lobula.kernels.pair_mlp import pair_mlp
@@ -13,6 +13,7 @@ __all__ = [
     "blocked_mlp",
     "csr_tensor",
     "get_activation",
+    "last_layer_derivatives",
     "message_sum",
     "pair_mlp",
     "plain_mlp",

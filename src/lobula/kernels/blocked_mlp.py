@@ -135,6 +135,37 @@ def blocked_mlp(
     return units.of_output(value)
 
 
+@torch.no_grad()
+def last_layer_derivatives(
+    scalars: Sequence[Tensor],
+    embedding: Tensor,
+    first: First,
+    further: Layers,
+    activation: str,
+    units: Units = BARE,
+) -> tuple[Tensor, Tensor]:
+    """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer.
+
+    Args:
+        scalars, embedding, first, further, activation, units: as in `blocked_mlp`, on a CPU.
+    """
+    lower = [tensor for layer in further for tensor in layer]
+    embedding = embedding.expand(scalars[0].shape[1], -1)
+    if native.fits(scalars, embedding, (*first, *lower), activation):
+        of = units.unit, units.gain, units.squared
+        return native.native_last_layer(scalars, embedding, (*first, *lower), activation, of)
+    linear, evaluate = torch.nn.functional.linear, IN_PLACE[activation][0]
+    inputs = torch.stack([x.T for x in scalars], dim=-1) / units.unit
+    x = evaluate(linear(inputs, first[0]) + linear(embedding, *first[1:])[:, None])
+    for weight, bias in further[:-1]:
+        x = evaluate(linear(x, weight, bias))
+    value, slope = linear(x, *further[-1]), units.gain
+    out = units.of_output(value[..., 0]).T
+    if units.squared:
+        slope = 2.0 * units.gain * value
+    return out, slope * torch.cat([x, torch.ones_like(value)], dim=-1)
+
+
 class _BlockedMLP(torch.autograd.Function):
     @staticmethod
     def forward(

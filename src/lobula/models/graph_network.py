@@ -128,6 +128,6 @@ class SourceNetwork(GraphNetwork):
         embedding = self.message_embedding.detach() if detached else self.message_embedding
         return self.message_mlp((source,), embedding, self.message_units, by_neuron=True)
 
-    def features(self, voltage: Tensor) -> Tensor:
-        """(B, N, H) activations before the message network's last layer."""
-        return self.message_mlp.features((voltage,), self.message_embedding, self.message_units)
+    def last_layer_derivatives(self, voltage: Tensor) -> tuple[Tensor, Tensor]:
+        """Messages (B, N), and their derivatives (N, B, H + 1) by the parameters of the network's last layer."""
+        return self.message_mlp.last_layer_derivatives((voltage,), self.message_embedding, self.message_units)

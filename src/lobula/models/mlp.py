@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lobula.kernels import blocked_mlp, pair_mlp, plain_mlp
+from lobula.kernels import blocked_mlp, last_layer_derivatives, pair_mlp, plain_mlp
 from lobula.kernels.blocked_mlp import BARE, FUNCTIONS, Units
 
 SMALL = 0.1
@@ -109,13 +109,14 @@ class NodeMLP(nn.Module):
             return blocked_mlp(scalars, embedding, first, further, self.activation, units, by_neuron)
         return plain_mlp(scalars, embedding, first, further, self.activation, units).to(scalars[0].dtype)
 
-    def features(self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE) -> Tensor:
-        """(..., N, H) activations before the last layer; arguments as in `forward`."""
-        activation = FUNCTIONS[self.activation]
-        x = self.scalars(torch.stack(tuple(scalars), dim=-1) / units.unit) + self.embedding(embedding)
-        for layer in self.hidden[:-1]:
-            x = layer(activation(x))
-        return activation(x)
+    def last_layer_derivatives(
+        self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE
+    ) -> tuple[Tensor, Tensor]:
+        """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer; arguments as
+        in `forward`, scalars (B, N). For two layers or more."""
+        first = self.scalars.weight, self.embedding.weight, self.embedding.bias
+        further = [(layer.weight, layer.bias) for layer in self.hidden]
+        return last_layer_derivatives(scalars, embedding, first, further, self.activation, units)
 
 
 class PairMLP(nn.Module):

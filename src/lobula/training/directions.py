@@ -25,6 +25,7 @@ MOST_DIRECTIONS = 128
 """With half as many the step stalls: they are smooth, and what is missing is next to a bend."""
 LEAST_SIZE = 1e-5
 """Of a direction's effect, relative to the largest."""
+CACHE_BYTES = 4e6
 N_VOLTAGES = 1000
 N_CELLS = 4096
 PIECE = 1024
@@ -76,7 +77,8 @@ class LastLayer(Directions):
     @torch.no_grad()
     def jacobian(self, voltage: Tensor) -> tuple[Tensor, Tensor]:
         """From the activations before it."""
-        return self._from_features(cast(SourceNetwork, self._model).features(voltage))
+        message, derivatives = cast(SourceNetwork, self._model).last_layer_derivatives(voltage)
+        return message, derivatives.transpose(0, 1)
 
     def columns(self, wiring: Wiring) -> tuple[np.ndarray, int]:
         """Every edge its own where messages depend on the target."""
@@ -84,29 +86,32 @@ class LastLayer(Directions):
 
     @torch.no_grad()
     def sums(self, voltage: Tensor, wiring: Wiring, theta: np.ndarray) -> tuple[Tensor, Tensor]:
-        """As a sparse product with all derivatives."""
-        if isinstance(self._model, PairGNN):
-            ends = (torch.from_numpy(end.copy()) for end in (wiring.pre, wiring.post))
-            message, jacobian = self._from_features(self._model.features_on(voltage, *ends).transpose(0, 1))
-        else:
-            message, jacobian = self.jacobian(voltage)
+        """As a sparse product with all derivatives, of so few frames at a time that these stay in the cache."""
         fed, (columns, n_columns) = np.flatnonzero(wiring.in_degree > 0), self.columns(wiring)
-        summed = scipy.sparse.csr_matrix((theta, columns, wiring.indptr), shape=(wiring.n_neurons, n_columns))
-        flat = jacobian.transpose(0, 1).reshape(n_columns, -1)
-        return message, (torch_csr(summed[fed].astype(np.float32)) @ flat).view(len(fed), len(voltage), self.size)
+        matrix = scipy.sparse.csr_matrix((theta, columns, wiring.indptr), shape=(wiring.n_neurons, n_columns))
+        summed = torch_csr(matrix[fed].astype(np.float32))
+        at_once = max(1, round(CACHE_BYTES / (4 * n_columns * self.size)))
+        messages, basis = torch.empty(len(voltage), n_columns), torch.empty(len(fed), len(voltage), self.size)
+        for start in range(0, len(voltage), at_once):
+            frames = slice(start, start + at_once)
+            messages[frames], derivatives = self._derivatives(voltage[frames], wiring)
+            basis[:, frames] = (summed @ derivatives.flatten(1)).view(len(fed), -1, self.size)
+        return messages, basis
 
     def move(self, coefficients: np.ndarray) -> None:
         """Adds them to the layer."""
         set_last_layer(self._model, self._start + torch.as_tensor(coefficients, dtype=torch.float32))
 
-    def _from_features(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Messages (...) and derivatives (..., K) from the activations before the last layer (..., H)."""
-        model = self._model
+    def _derivatives(self, voltage: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor]:
+        """Messages (t, M) and their derivatives (M, t, K), of sources or of edges."""
+        if not isinstance(self._model, PairGNN):
+            return cast(SourceNetwork, self._model).last_layer_derivatives(voltage)
+        ends = (torch.from_numpy(end.copy()) for end in (wiring.pre, wiring.post))
+        features = self._model.features_on(voltage, *ends)
         features = torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
-        value, scale = features @ self._start, model.scales.voltage
-        if model.config.g_phi_positive:
-            return scale * value.square(), 2 * scale * value[..., None] * features
-        return scale * value, scale * features
+        value, units = features @ self._start, self._model.message_units
+        slope = 2 * units.gain * value[..., None] if units.squared else units.gain
+        return units.of_output(value).T, slope * features
 
 
 class Tangent(Directions):

@@ -5,6 +5,7 @@ with the network's directions (`training.directions`) in place of hat functions;
 steps for the same, because messages and weights trade off.
 """
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +22,13 @@ from lobula.regression.gram import (
     Frames,
     add_product,
     block_arrays,
-    design_rows,
     frame_blocks,
     pairs_are_cheaper,
     stimulated,
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit
-from lobula.regression.threads import in_parallel, neuron_major
+from lobula.regression.threads import in_parallel
 from lobula.training.directions import Directions, last_layer, set_last_layer
 
 BLOCK_BYTES = 2e8
@@ -131,18 +131,37 @@ def equation_grams(
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has = stimulated(wiring, external is not None)
         message, sums = directions.sums(torch.from_numpy(np.ascontiguousarray(voltage)), wiring, theta)
-        v, y, h = neuron_major(voltage), neuron_major(y), neuron_major(message.numpy())
-        basis = sums.numpy()
-        e = None if external is None else neuron_major(external)
+        parts = voltage, external, y, message.numpy(), sums.numpy()
 
-        def add(row: int, v=v, y=y, h=h, e=e, has=has, basis=basis) -> None:
-            i = fed[row]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, columns, own)
-            stacked = np.concatenate([basis[row].T.astype(np.float64), rows])
-            add_product(grams, i, stacked)
+        def add(row: int, parts=parts, has=has) -> None:
+            voltage, external, y, message, basis = parts
+            i = int(fed[row])
+            inputs = columns[wiring.indptr[i] : wiring.indptr[i + 1]]
+            frames, (d, k) = len(voltage), (len(inputs), basis.shape[2])
+            p = k + d + 3 + has[i] + own.n_terms
+            x = workspace(frames * p).reshape(frames, p)
+            x[:, :k] = basis[row]
+            x[:, k : k + d] = message[:, inputs]
+            x[:, k + d], x[:, k + d + 1] = voltage[:, i], 1.0
+            if has[i]:
+                x[:, k + d + 2] = external[:, i]
+            if own.n_terms:
+                x[:, -1 - own.n_terms : -1] = own(voltage.T[i : i + 1].astype(np.float64), slice(i, i + 1))[:, 0].T
+            x[:, -1] = y[:, i]
+            add_product(grams, i, x.T)
 
         in_parallel(add, len(fed))
     return grams
+
+
+_memory = threading.local()
+
+
+def workspace(n: int) -> np.ndarray:
+    """(n,) float64 of this thread, used again by the next call: fresh memory costs as much as what is written."""
+    if getattr(_memory, "floats", np.empty(0)).size < n:
+        _memory.floats = np.empty(n)
+    return _memory.floats[:n]
 
 
 @torch.no_grad()

@@ -13,12 +13,17 @@
 // ---- forward
 
 static void output(const Mlp *m, const Tables *t, Block block, const float *hidden) {
-    int64_t top = m->n_layers - 1, ld = t->width[top];
+    int64_t top = m->n_layers - 1, ld = t->width[top], width = m->width[top];
     int64_t frame = block.first % m->batch, neuron = block.first / m->batch;
     for (int64_t r = 0; r < block.rows; r++) {
         float y = dot(hidden + r * ld, t->last, ld) + m->bias[top + 1][0];
         if (m->values) m->values[block.first + r] = y;
         m->out[frame * m->out_stride[0] + neuron * m->out_stride[1]] = m->gain * (m->squared ? y * y : y);
+        if (m->by_last) {
+            float *by = m->by_last + (block.first + r) * (width + 1), slope = m->gain * (m->squared ? 2.0f * y : 1.0f);
+            for (int64_t k = 0; k < width; k++) by[k] = slope * hidden[r * ld + k];
+            by[width] = slope;
+        }
         if (++frame == m->batch) frame = 0, neuron++;
     }
 }

@@ -24,6 +24,7 @@ typedef struct { // as in mlp.py; strides of (frame, neuron)
     float *values; // (n batch) output before it is squared; NULL where it is not, or no gradient follows
     float *out;
     int64_t out_stride[2];
+    float *by_last; // (n batch, width + 1) derivatives of the output by the last layer's weights and bias, or NULL
     const float *grad;
     int64_t grad_stride[2];
     float *grad_scalars[MOST_INPUTS]; // (n batch) or NULL

@@ -30,7 +30,13 @@ class _MLP(ctypes.Structure):
         *(("embedding", c_void_p), ("embedding_stride", c_int64)),
         *(("first", c_void_p * 2), ("weight", c_void_p * _ALL), ("bias", c_void_p * _ALL)),
         *(("kept", c_void_p), ("values", c_void_p)),
-        *(("out", c_void_p), ("out_stride", c_int64 * 2), ("grad", c_void_p), ("grad_stride", c_int64 * 2)),
+        *(
+            ("out", c_void_p),
+            ("out_stride", c_int64 * 2),
+            ("by_last", c_void_p),
+            ("grad", c_void_p),
+            ("grad_stride", c_int64 * 2),
+        ),
         *(("grad_scalars", c_void_p * MOST_INPUTS), ("grad_embedding", c_void_p)),
         *(("grad_first", c_void_p * 2), ("grad_weight", c_void_p * _ALL), ("grad_bias", c_void_p * _ALL)),
     )
@@ -72,6 +78,27 @@ def native_mlp(
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (*scalars, embedding, *flat))
     how = len(scalars), activation, units, by_neuron, keep
     return _NativeMLP.apply(how, *scalars, embedding, *flat)
+
+
+def native_last_layer(
+    scalars: Sequence[Tensor],
+    embedding: Tensor,
+    flat: Sequence[Tensor],
+    activation: str,
+    units: tuple[float, float, bool],
+) -> tuple[Tensor, Tensor]:
+    """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer; no gradients.
+
+    Args:
+        scalars, embedding, flat, activation, units: as in `native_mlp`.
+    """
+    network, inputs = _described((len(scalars), activation, units), (*scalars, embedding, *flat))
+    (batch, n), width = scalars[0].shape, flat[-2].shape[1]
+    out, by_last = scalars[0].new_empty(batch, n), scalars[0].new_empty(n, batch, width + 1)
+    network.out, network.out_stride, network.by_last = out.data_ptr(), (c_int64 * 2)(*out.stride()), by_last.data_ptr()
+    loaded().lobula_mlp_forward(byref(network))
+    del inputs  # until here their memory was read
+    return out, by_last
 
 
 class _NativeMLP(torch.autograd.Function):
