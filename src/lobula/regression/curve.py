@@ -9,6 +9,8 @@ import numpy as np
 from scipy.interpolate import BSpline, CubicSpline, make_interp_spline
 from scipy.sparse import csc_array
 
+from lobula.kernels import hats
+
 FINE = 16_385
 """Points of the table of a smooth curve."""
 
@@ -76,15 +78,11 @@ class PiecewiseLinear(Curve):
 
     def locate(self, voltage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Interval (int) and position in it (0..1 inside, beyond outside), so that g = (1-f) g_k + f g_{k+1}."""
-        index = np.clip(np.searchsorted(self.knots, voltage, side="right") - 1, 0, len(self.knots) - 2)
-        left = self.knots[index]
-        return index, (voltage - left) / (self.knots[index + 1] - left)
+        return hats.locate(self.knots, voltage)
 
     def __call__(self, voltage: np.ndarray) -> np.ndarray:
         """Messages, shape as ``voltage``."""
-        index, fraction = self.locate(voltage)
-        left = self.values[index]
-        return left + fraction * (self.values[index + 1] - left)
+        return hats.piecewise(self.knots, self.values, voltage)
 
     def simplified(self, most: int) -> "PiecewiseLinear":
         """At most ``most`` knots: those go first without which the curve changes least."""

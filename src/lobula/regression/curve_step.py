@@ -7,6 +7,7 @@ from scipy.linalg import block_diag, cho_factor, cho_solve
 from scipy.optimize import lsq_linear
 
 from lobula.data.wiring import Wiring
+from lobula.kernels.hats import fill
 from lobula.regression.circuit import LinearCircuit
 from lobula.regression.curve import Curve, PiecewiseLinear, rectifier_slope
 from lobula.regression.dense_curve import basis_grams
@@ -15,10 +16,11 @@ from lobula.regression.gram import (
     Frames,
     add_product,
     block_arrays,
-    design_rows,
     frame_blocks,
     pairs_are_cheaper,
     stimulated,
+    workspace,
+    write_own_columns,
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.threads import in_parallel, neuron_major
@@ -102,24 +104,17 @@ def hat_grams(
     for span in frame_blocks(frames, target, max_frames):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has = stimulated(wiring, external is not None)
-        v, y = neuron_major(voltage), neuron_major(y)
-        index, fraction = curve.locate(v)
-        h = curve(v)
-        e = None if external is None else neuron_major(external)
-        offsets = np.arange(v.shape[1]) * n_knots
+        v = neuron_major(voltage)
+        parts = v, None if external is None else external.T, y.T, curve.locate(v), curve(v)
 
-        def add(i: int, v=v, y=y, index=index, fraction=fraction, h=h, e=e, has=has, offsets=offsets) -> None:
+        def add(i: int, parts=parts, has=has) -> None:
+            v, external, y, located, h = parts
             edges = slice(wiring.indptr[i], wiring.indptr[i + 1])
             inputs = wiring.pre[edges]
-            share = theta[edges, None]
-            cell = (index[inputs] + offsets).ravel()
-            right = (share * fraction[inputs]).ravel()
-            left = np.broadcast_to(share, fraction[inputs].shape).ravel() - right
-            size = len(offsets) * n_knots
-            basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y, own=own)
-            stacked = np.concatenate([basis.reshape(-1, n_knots).T, rows])
-            add_product(grams, i, stacked)
+            x = workspace(v.shape[1], n_knots + len(inputs) + 3 + int(has[i]) + own.n_terms)
+            fill(x, n_knots, inputs, np.zeros_like(inputs), theta[edges], located, h)
+            write_own_columns(x, i, v[i], external[i] if has[i] else None, y[i], own)
+            add_product(grams, i, x.T)
 
         in_parallel(lambda k: add(fed[k]), len(fed))
     return grams

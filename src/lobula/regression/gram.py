@@ -11,6 +11,7 @@ less arithmetic. Where neurons have most others as inputs it is the other way ro
 computed once (`pair_grams`).
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -127,6 +128,36 @@ def design_rows(
         rows[-1 - own.n_terms : -1] = own(voltage[i : i + 1], slice(i, i + 1))[:, 0]
     rows[-1] = target[i]
     return rows
+
+
+_memory = threading.local()
+
+
+def workspace(n_frames: int, width: int) -> np.ndarray:
+    """(T, p) float64 of this thread, used again by the next call: fresh memory costs as much as what is written."""
+    n = n_frames * width
+    if getattr(_memory, "floats", np.empty(0)).size < n:
+        _memory.floats = np.empty(n)
+    return _memory.floats[:n].reshape(n_frames, width)
+
+
+def write_own_columns(
+    x: np.ndarray,
+    i: int,
+    voltage: np.ndarray,
+    external: np.ndarray | None,
+    target: np.ndarray,
+    own: OwnTerms = NO_TERMS,
+) -> None:
+    """Writes the last columns of the design (T, p) of neuron i, those after its messages: voltage, 1, external input if
+    there is one, own terms, target; each array (T,)."""
+    n_own = own.n_terms
+    first = x.shape[1] - 3 - (external is not None) - n_own
+    x[:, first], x[:, first + 1], x[:, -1] = voltage, 1.0, target
+    if external is not None:
+        x[:, first + 2] = external
+    if n_own:
+        x[:, -1 - n_own : -1] = own(np.ascontiguousarray(voltage[None], dtype=np.float64), slice(i, i + 1))[:, 0].T
 
 
 def add_product(grams: list[np.ndarray | None], i: int, rows: np.ndarray) -> None:

@@ -23,7 +23,7 @@ from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
 from lobula.regression.curve import PiecewiseLinear, merge_close
 from lobula.regression.curve_step import SHORTEST, misfit, projected_normal, some_targets
-from lobula.regression.gram import Frames, accumulate, add_product, block_arrays, design_rows, frame_blocks, stimulated
+from lobula.regression.gram import Frames, accumulate, add_product, block_arrays, frame_blocks, stimulated
 from lobula.regression.ridge import LinearCircuit, solve
 from lobula.regression.threads import in_parallel, neuron_major
 
@@ -316,21 +316,18 @@ def _normal(
     for span in frame_blocks(frames, target, max_frames):
         voltage, external, y = block_arrays(frames, wiring, target, span)
         has = stimulated(wiring, external is not None)
-        h, v, y = neuron_major(curves(voltage)), neuron_major(voltage), neuron_major(y)
-        e = None if external is None else neuron_major(external)
-        index, fraction = here.locate(v)
+        v = neuron_major(voltage)
+        parts = v, None if external is None else external.T, y.T, here.locate(v), neuron_major(curves(voltage))
 
-        def add(row: int, v=v, y=y, h=h, e=e, has=has, index=index, fraction=fraction) -> None:
-            i, sources = fed[row], inputs[row]
-            theta = circuit.theta[wiring.indptr[i] : wiring.indptr[i + 1], None]
+        def add(row: int, parts=parts, has=has) -> None:
+            v, external, y, located, h = parts
+            i, sources = int(fed[row]), inputs[row]
+            theta = circuit.theta[wiring.indptr[i] : wiring.indptr[i + 1]]
             width = len(among[row][0]) * n_knots
-            cell = (among[row][1][:, None] * n_knots + index[sources] + np.arange(v.shape[1]) * width).ravel()
-            right = (theta * fraction[sources]).ravel()
-            left = np.repeat(theta[:, 0], v.shape[1]) - right
-            size = v.shape[1] * width
-            basis = np.bincount(cell, left, size) + np.bincount(cell + 1, right, size + 1)[:size]
-            rows = design_rows(i, wiring, h, v, e if has[i] else None, y)
-            add_product(grams, i, np.concatenate([basis.reshape(-1, width).T, rows]))
+            x = workspace(v.shape[1], width + len(sources) + 3 + int(has[i]))
+            fill(x, width, sources, among[row][1] * n_knots, theta, located, h)
+            write_own_columns(x, i, v[i], external[i] if has[i] else None, y[i])
+            add_product(grams, i, x.T)
 
         in_parallel(add, len(fed))
     return _assembled(grams, circuit, wiring, fed, [place for place, _ in among], here.knots.shape)

@@ -5,7 +5,6 @@ with the network's directions (`training.directions`) in place of hat functions;
 steps for the same, because messages and weights trade off.
 """
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,8 @@ from lobula.regression.gram import (
     frame_blocks,
     pairs_are_cheaper,
     stimulated,
+    workspace,
+    write_own_columns,
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit
@@ -137,31 +138,14 @@ def equation_grams(
             voltage, external, y, message, basis = parts
             i = int(fed[row])
             inputs = columns[wiring.indptr[i] : wiring.indptr[i + 1]]
-            frames, (d, k) = len(voltage), (len(inputs), basis.shape[2])
-            p = k + d + 3 + has[i] + own.n_terms
-            x = workspace(frames * p).reshape(frames, p)
-            x[:, :k] = basis[row]
-            x[:, k : k + d] = message[:, inputs]
-            x[:, k + d], x[:, k + d + 1] = voltage[:, i], 1.0
-            if has[i]:
-                x[:, k + d + 2] = external[:, i]
-            if own.n_terms:
-                x[:, -1 - own.n_terms : -1] = own(voltage.T[i : i + 1].astype(np.float64), slice(i, i + 1))[:, 0].T
-            x[:, -1] = y[:, i]
+            d, k = len(inputs), basis.shape[2]
+            x = workspace(len(voltage), k + d + 3 + int(has[i]) + own.n_terms)
+            x[:, :k], x[:, k : k + d] = basis[row], message[:, inputs]
+            write_own_columns(x, i, voltage[:, i], external[:, i] if has[i] else None, y[:, i], own)
             add_product(grams, i, x.T)
 
         in_parallel(add, len(fed))
     return grams
-
-
-_memory = threading.local()
-
-
-def workspace(n: int) -> np.ndarray:
-    """(n,) float64 of this thread, used again by the next call: fresh memory costs as much as what is written."""
-    if getattr(_memory, "floats", np.empty(0)).size < n:
-        _memory.floats = np.empty(n)
-    return _memory.floats[:n]
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-SOURCES = ("message_sum.c", "mlp.c", "update.c")
+SOURCES = ("hats.c", "message_sum.c", "mlp.c", "update.c")
 HEADERS = ("first_layer.h", "mlp.h", "product.h", "vectors.h")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-march=native", "-fopenmp", "-fPIC")
 SWITCH = "LOBULA_NATIVE"
