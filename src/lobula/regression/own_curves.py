@@ -21,9 +21,19 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from lobula.data.kept_steps import NOT_KEPT, KeptSteps
 from lobula.data.wiring import Wiring
+from lobula.kernels.hats import fill
 from lobula.regression.curve import PiecewiseLinear, merge_close
 from lobula.regression.curve_step import SHORTEST, misfit, projected_normal, some_targets
-from lobula.regression.gram import Frames, accumulate, add_product, block_arrays, frame_blocks, stimulated
+from lobula.regression.gram import (
+    Frames,
+    accumulate,
+    add_product,
+    block_arrays,
+    frame_blocks,
+    stimulated,
+    workspace,
+    write_own_columns,
+)
 from lobula.regression.ridge import LinearCircuit, solve
 from lobula.regression.threads import in_parallel, neuron_major
 
