@@ -19,11 +19,10 @@ from lobula.regression.gram import (
     frame_blocks,
     pairs_are_cheaper,
     stimulated,
-    workspace,
     write_own_columns,
 )
 from lobula.regression.own_terms import OwnTerms
-from lobula.regression.threads import in_parallel, neuron_major
+from lobula.regression.threads import in_parallel, neuron_major, workspace
 
 if TYPE_CHECKING:
     from lobula.regression.curve_set import CurveSet

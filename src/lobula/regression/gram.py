@@ -11,7 +11,6 @@ less arithmetic. Where neurons have most others as inputs it is the other way ro
 computed once (`pair_grams`).
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -128,17 +127,6 @@ def design_rows(
         rows[-1 - own.n_terms : -1] = own(voltage[i : i + 1], slice(i, i + 1))[:, 0]
     rows[-1] = target[i]
     return rows
-
-
-_memory = threading.local()
-
-
-def workspace(n_frames: int, width: int) -> np.ndarray:
-    """(T, p) float64 of this thread, used again by the next call: fresh memory costs as much as what is written."""
-    n = n_frames * width
-    if getattr(_memory, "floats", np.empty(0)).size < n:
-        _memory.floats = np.empty(n)
-    return _memory.floats[:n].reshape(n_frames, width)
 
 
 def write_own_columns(

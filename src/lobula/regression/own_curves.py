@@ -31,11 +31,10 @@ from lobula.regression.gram import (
     block_arrays,
     frame_blocks,
     stimulated,
-    workspace,
     write_own_columns,
 )
 from lobula.regression.ridge import LinearCircuit, solve
-from lobula.regression.threads import in_parallel, neuron_major
+from lobula.regression.threads import in_parallel, neuron_major, workspace
 
 logger = logging.getLogger(__name__)
 

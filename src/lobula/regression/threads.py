@@ -1,6 +1,7 @@
 """Work on several threads: arrays turned neuron by neuron, tasks with single-threaded linear algebra each."""
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -33,6 +34,17 @@ def neuron_major(block: np.ndarray, out: np.ndarray | None = None, centre: np.nd
 def _libraries() -> ThreadpoolController:
     """The linear algebra libraries, looked up once: the look-up and a thread that starts may wait for each other."""
     return ThreadpoolController()
+
+
+_memory = threading.local()
+
+
+def workspace(n_rows: int, n_columns: int, dtype: np.dtype | type = np.float64) -> np.ndarray:
+    """Uninitialised array of this thread, used again by its next call: fresh memory costs what is written into it."""
+    n_bytes = n_rows * n_columns * np.dtype(dtype).itemsize
+    if getattr(_memory, "bytes", np.empty(0)).size < n_bytes:
+        _memory.bytes = np.empty(n_bytes, dtype=np.uint8)
+    return _memory.bytes[:n_bytes].view(dtype).reshape(n_rows, n_columns)
 
 
 def in_parallel(task: Callable[[int], None], n: int, n_threads: int = N_THREADS) -> None:

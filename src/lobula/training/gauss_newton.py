@@ -24,12 +24,11 @@ from lobula.regression.gram import (
     frame_blocks,
     pairs_are_cheaper,
     stimulated,
-    workspace,
     write_own_columns,
 )
 from lobula.regression.own_terms import OwnTerms
 from lobula.regression.ridge import LinearCircuit
-from lobula.regression.threads import in_parallel
+from lobula.regression.threads import in_parallel, workspace
 from lobula.training.directions import Directions, last_layer, set_last_layer
 
 BLOCK_BYTES = 2e8
