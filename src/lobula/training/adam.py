@@ -5,6 +5,7 @@ every training process three seconds before its first step. Its function `adam` 
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -31,10 +32,12 @@ class Adam:
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
         self.param_groups = [{**group, "params": list(group["params"])} for group in groups]
-        self._state: list[dict[str, Tensor]] = [
-            {"step": torch.zeros((), device=p.device)} | {name: torch.zeros_like(p) for name in _MOMENTS[1:]}
-            for group in self.param_groups
-            for p in group["params"]
+        self._states = [[_start(p) for p in group["params"]] for group in self.param_groups]
+        self._in_c = [
+            native.AdamGroup(group["params"], [tuple(state.values()) for state in states])
+            if native.fits(group["params"])
+            else None
+            for group, states in zip(self.param_groups, self._states, strict=True)
         ]
 
     def zero_grad(self) -> None:
@@ -51,20 +54,16 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """One update from the gradients that are there."""
-        first = 0
-        for group in self.param_groups:
-            states = self._state[first : first + len(group["params"])]
-            first += len(states)
+        for group, states, in_c in zip(self.param_groups, self._states, self._in_c, strict=True):
+            if in_c is not None:
+                in_c.step(float(group["lr"]), BETAS, EPS)
+                continue
             moved = [(p, s) for p, s in zip(group["params"], states, strict=True) if p.grad is not None]
             if not moved:
                 continue
-            values, gradients = [p for p, _ in moved], [p.grad for p, _ in moved]
             step, mean, square = ([state[name] for _, state in moved] for name in _MOMENTS)
-            if native.fits([*values, *gradients]) and not isinstance(group["lr"], Tensor):
-                native.adam(values, gradients, (mean, square, step), group["lr"], BETAS, EPS)
-                continue
             adam(
-                values, gradients, mean, square, [], step,
+                [p for p, _ in moved], [p.grad for p, _ in moved], mean, square, [], step,
                 fused=True, amsgrad=False, maximize=False, weight_decay=0.0,
                 beta1=BETAS[0], beta2=BETAS[1], eps=EPS, lr=group["lr"],
             )  # fmt: skip
@@ -72,10 +71,15 @@ class Adam:
     def state_dict(self) -> dict[str, Any]:
         """Moments and the groups' settings, as `torch.optim.Adam` arranges them; the tensors themselves, not copies."""
         groups = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
-        return {"state": {i: dict(state) for i, state in enumerate(self._state)}, "param_groups": groups}
+        return {"state": {i: dict(state) for i, state in enumerate(chain(*self._states))}, "param_groups": groups}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Takes over saved moments, whatever device they are on; groups and learning rates stay."""
-        for i, own in enumerate(self._state):
+        for i, own in enumerate(chain(*self._states)):
             for name, value in saved["state"].get(i, {}).items():
                 own[name].copy_(value)
+
+
+def _start(parameter: Tensor) -> dict[str, Tensor]:
+    zeros = (torch.zeros((), device=parameter.device), torch.zeros_like(parameter), torch.zeros_like(parameter))
+    return dict(zip(_MOMENTS, zeros, strict=True))

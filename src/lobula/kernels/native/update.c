@@ -7,7 +7,7 @@
 
 typedef struct { // as in update.py
     int64_t size;
-    float *value, *grad, *mean, *square, *step;
+    float *value, *grad, *step, *mean, *square; // grad: NULL where there is none
 } Parameter;
 
 // Sum of squares of elements start to stop, in single precision within a piece.
@@ -44,14 +44,16 @@ void lobula_clip(const Parameter *list, int64_t n, double limit, int64_t n_threa
         }
 }
 
-// One step of all parameters of a group.
+// One step of all parameters of a group; those without a gradient stay where they are.
 void lobula_adam(const Parameter *list, int64_t n, double rate, double beta1, double beta2, double eps,
                  int64_t n_threads) {
-    for (int64_t k = 0; k < n; k++) *list[k].step += 1.0f;
+    for (int64_t k = 0; k < n; k++)
+        if (list[k].grad) *list[k].step += 1.0f;
 #pragma omp parallel for schedule(static, 1) num_threads(n_threads)
     for (int64_t p = 0; p < n_threads; p++)
         for (int64_t k = 0; k < n; k++) {
             Parameter x = list[k];
+            if (!x.grad) continue;
             float step = rate / (1.0 - pow(beta1, *x.step)), root = sqrt(1.0 - pow(beta2, *x.step));
             float b1 = beta1, b2 = beta2, small = eps;
             int64_t start = x.size * p / n_threads, stop = x.size * (p + 1) / n_threads;

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lobula.kernels.native.build import library, loaded
 
-_NAMES = ("value", "grad", "mean", "square", "step")
+_NAMES = ("value", "grad", "step", "mean", "square")
 
 
 class _Parameter(ctypes.Structure):
@@ -29,25 +29,26 @@ def clip(gradients: Sequence[Tensor], limit: float) -> None:
     loaded().lobula_clip(described, c_int64(len(gradients)), c_double(limit), c_int64(torch.get_num_threads()))
 
 
-def adam(
-    values: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    moments: Sequence[Sequence[Tensor]],
-    rate: float,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
-    """One step of Adam (Kingma & Ba 2015), in place.
+class AdamGroup:
+    """Steps of Adam (Kingma & Ba 2015) for some parameters, in place; those without a gradient stay where they are.
 
     Args:
-        values: parameters.
-        gradients: of the parameters.
-        moments: their mean gradients, mean squares, and numbers of steps (each of no dimension).
-        rate: learning rate.
-        betas: decay of both means.
-        eps: added to the root of the mean square.
+        parameters: for which `fits`.
+        moments: of each its number of steps (of no dimension), mean gradient and mean square, which keep their memory.
     """
-    rows = zip(values, gradients, *moments, strict=True)
-    described = (_Parameter * len(values))(*(_Parameter(row[0].numel(), *(x.data_ptr() for x in row)) for row in rows))
-    settings = (c_double(x) for x in (rate, *betas, eps))
-    loaded().lobula_adam(described, c_int64(len(values)), *settings, c_int64(torch.get_num_threads()))
+
+    def __init__(self, parameters: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]) -> None:
+        rows = zip(parameters, moments, strict=True)
+        places = ((p.numel(), None, None, *(x.data_ptr() for x in kept)) for p, kept in rows)
+        self._list = (_Parameter * len(parameters))(*(_Parameter(*row) for row in places))
+        self._parameters = list(parameters)
+
+    def step(self, rate: float, betas: tuple[float, float], eps: float) -> None:
+        """One step at a learning rate; ``betas`` are the decays of both means, ``eps`` is added to the root."""
+        gradients = [p.grad for p in self._parameters]  # contiguous copies live as long as C reads them
+        gradients = [g if g is None or g.is_contiguous() else g.contiguous() for g in gradients]
+        for row, parameter, gradient in zip(self._list, self._parameters, gradients, strict=True):
+            row.value, row.grad = parameter.data_ptr(), None if gradient is None else gradient.data_ptr()
+        settings = (c_double(x) for x in (rate, *betas, eps))
+        n, n_threads = c_int64(len(gradients)), c_int64(torch.get_num_threads())
+        loaded().lobula_adam(self._list, n, *settings, n_threads)
