@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lobula.data.wiring import Wiring
-from lobula.kernels import SparsePattern, Units, blocked_mlp, message_sum, plain_mlp
+from lobula.kernels import SparsePattern, Units, blocked_mlp, message_sum, plain_mlp, table_sums
 from lobula.kernels.native import build, mlp, update
 from lobula.kernels.native import message_sum as native_sum
 
@@ -161,3 +161,21 @@ def test_there_is_one_pool_of_threads() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "1"
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [1, 17, 64, 90, 128])
+def test_rows_of_a_table_are_summed_as_by_torch(width: int, monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+    rng, n, n_frames = np.random.default_rng(0), 13, 7
+    mask = rng.random((n, n)) < 0.3
+    mask[4] = False
+    post, pre = np.nonzero(mask)
+    wiring = Wiring.from_edges(np.stack([pre, post]), n)
+    integers = [np.flatnonzero(wiring.in_degree > 0), wiring.indptr, wiring.pre, rng.integers(0, 40, (n_frames, n)).T]
+    neurons, indptr, columns, cells = (torch.from_numpy(np.array(x, dtype=np.int64)) for x in integers)
+    weights, table = torch.randn(wiring.n_edges), torch.randn(40, width)
+    arguments = neurons, indptr, columns, weights, cells, table
+    own = table_sums(*arguments)
+    build.library.cache_clear()
+    monkeypatch.setenv(build.SWITCH, "0")
+    torch.testing.assert_close(own, table_sums(*arguments), rtol=1e-5, atol=1e-5)

@@ -3,7 +3,7 @@
 from lobula.kernels.activations import ACTIVATIONS, get_activation
 from lobula.kernels.blocked_mlp import Units, blocked_mlp, last_layer_derivatives, plain_mlp
 from lobula.kernels.device import usable_device
-from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, torch_csr
+from lobula.kernels.message_sum import SparsePattern, csr_tensor, message_sum, table_sums, torch_csr
 from lobula.kernels.pair_mlp import pair_mlp
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "message_sum",
     "pair_mlp",
     "plain_mlp",
+    "table_sums",
     "torch_csr",
     "usable_device",
 ]

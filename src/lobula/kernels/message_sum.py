@@ -195,6 +195,30 @@ def _native_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     )
 
 
+def table_sums(
+    neurons: Tensor, indptr: Tensor, columns: Tensor, weights: Tensor, cells: Tensor, table: Tensor
+) -> Tensor:
+    """(Q, T, K) float32 on the CPU: rows of a table, weighted and summed over the inputs of some neurons.
+
+    Args:
+        neurons: (Q,) int64.
+        indptr: (N + 1,) int64 row pointers.
+        columns: (E,) int64 message of every edge.
+        weights: (E,) float32.
+        cells: (M, T) int64 row of the table that every message looks up.
+        table: (C, K) float32.
+    """
+    if native.library() is not None:
+        return native.table_sums(neurons, indptr, columns, weights, cells, table)
+    n_frames, out = cells.shape[1], table.new_empty(len(neurons), cells.shape[1], table.shape[1])
+    for row, i in enumerate(neurons.tolist()):
+        edges = slice(int(indptr[i]), int(indptr[i + 1]))
+        index = cells.index_select(0, columns[edges])
+        own = weights[edges].expand(n_frames, len(index))
+        out[row] = torch.nn.functional.embedding_bag(index.T, table, mode="sum", per_sample_weights=own)
+    return out
+
+
 def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None = None) -> Tensor:
     """Sums weighted messages over the inputs of every neuron.
 

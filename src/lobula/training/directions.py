@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from lobula.data.wiring import Wiring
-from lobula.kernels.message_sum import torch_csr
+from lobula.kernels import table_sums, torch_csr
 from lobula.models.bends import bends
 from lobula.models.graph_network import GraphNetwork, SourceNetwork
 from lobula.models.messages import shared_table
@@ -157,20 +157,11 @@ class Tangent(Directions):
 
     def sums(self, voltage: Tensor, wiring: Wiring, theta: np.ndarray) -> tuple[Tensor, Tensor]:
         """Looked up and summed edge by edge: the table stays in the cache, (t, M, K) derivatives would not."""
-        message = torch.from_numpy(self._message(voltage.numpy()))
-        cells, pre = self._cells(voltage).T, torch.from_numpy(wiring.pre.astype(np.int64))
-        t, fed = len(voltage), np.flatnonzero(wiring.in_degree > 0)
-        index = cells.index_select(0, pre)  # (E, t)
+        fed = torch.from_numpy(np.flatnonzero(wiring.in_degree > 0))
+        indptr, pre = (torch.from_numpy(x.astype(np.int64)) for x in (wiring.indptr, wiring.pre))
         weights = torch.as_tensor(theta, dtype=torch.float32)
-        basis = torch.empty(len(fed), t, self.size)
-        for row, i in enumerate(fed.tolist()):
-            edges = slice(int(wiring.indptr[i]), int(wiring.indptr[i + 1]))
-            d = edges.stop - edges.start
-            own = weights[edges].expand(t, d)
-            basis[row] = torch.nn.functional.embedding_bag(
-                index[edges].T, self._derivative, mode="sum", per_sample_weights=own
-            )
-        return message, basis
+        basis = table_sums(fed, indptr, pre, weights, self._cells(voltage).T, self._derivative)
+        return torch.from_numpy(self._message(voltage.numpy())), basis
 
     def _cells(self, voltage: Tensor) -> Tensor:
         """(t, N) cell of every voltage."""

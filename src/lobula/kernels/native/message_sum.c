@@ -6,6 +6,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float four __attribute__((vector_size(16), aligned(4)));
+typedef float quad __attribute__((vector_size(64), aligned(4))); // one register with AVX-512, else several
+#define AHEAD 4 // edges whose rows of a table are asked for before they are needed
 
 typedef struct {
     int64_t n, batch, n_threads;
@@ -103,4 +105,41 @@ void lobula_edge_products(const Pattern *m, const float *grad, const float *mess
 #undef CALL
         }
     }
+}
+
+// Rows of a table that messages look up, summed over the inputs of some neurons: see table_sums in message_sum.py.
+typedef struct {
+    int64_t n_rows, n_frames, width, n_threads;
+    const int64_t *neurons, *indptr; // which neurons, and where their edges begin
+    const int64_t *columns, *cells;  // of the edges; (M, frames) row of the table that each message looks up
+    const float *weights, *table;    // of the edges; (rows, width), width a multiple of 16
+    float *out;                      // (n_rows, frames, width)
+} Lookup;
+
+INLINE void look_up(const Lookup *m, int64_t row, int64_t t, int64_t first, const int quads) {
+    quad total[8] = {0};
+    int64_t end = m->indptr[m->neurons[row] + 1];
+    for (int64_t e = m->indptr[m->neurons[row]]; e < end; e++) {
+        const float *x = m->table + m->cells[m->columns[e] * m->n_frames + t] * m->width + first;
+        if (e + AHEAD < end) {
+            const float *next = m->table + m->cells[m->columns[e + AHEAD] * m->n_frames + t] * m->width + first;
+            for (int k = 0; k < quads; k++) __builtin_prefetch(next + 16 * k);
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < quads; k++) total[k] += m->weights[e] * *(const quad *)(x + 16 * k);
+    }
+    float *out = m->out + (row * m->n_frames + t) * m->width + first;
+#pragma GCC unroll 8
+    for (int k = 0; k < quads; k++) *(quad *)(out + 16 * k) = total[k];
+}
+
+void lobula_table_sums(const Lookup *m) {
+#pragma omp parallel for schedule(dynamic, 8) num_threads(m->n_threads)
+    for (int64_t row = 0; row < m->n_rows; row++)
+        for (int64_t t = 0; t < m->n_frames; t++) {
+            int64_t first = 0;
+            for (; first + 128 <= m->width; first += 128) look_up(m, row, t, first, 8);
+            for (; first + 64 <= m->width; first += 64) look_up(m, row, t, first, 4);
+            for (; first + 16 <= m->width; first += 16) look_up(m, row, t, first, 1);
+        }
 }

@@ -12,6 +12,10 @@ MOST_COLUMNS = 32
 """Of the batch, which are taken in pieces of 16; torch's products are faster for many."""
 
 
+LANES = 16
+"""Of rows of a table, whose width is padded to a multiple."""
+
+
 class _Pattern(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("n", "batch", "n_threads")),
@@ -53,6 +57,35 @@ def edge_product(indptr: Tensor, columns: Tensor, grad: Tensor, messages: Tensor
     out, pattern = grad.new_empty(len(columns)), _pattern(indptr, columns, messages)
     loaded().lobula_edge_products(byref(pattern), *(c_void_p(x.data_ptr()) for x in (grad, messages, out)))
     return out
+
+
+class _Lookup(ctypes.Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("n_rows", "n_frames", "width", "n_threads")),
+        *((name, c_void_p) for name in ("neurons", "indptr", "columns", "cells", "weights", "table", "out")),
+    )
+
+
+def table_sums(
+    neurons: Tensor, indptr: Tensor, columns: Tensor, weights: Tensor, cells: Tensor, table: Tensor
+) -> Tensor:
+    """(Q, T, K) float32: rows of a table, weighted and summed over the inputs of some neurons.
+
+    Args:
+        neurons: (Q,) int64.
+        indptr: (N + 1,) int64 row pointers.
+        columns: (E,) int64 message of every edge.
+        weights: (E,) float32.
+        cells: (M, T) int64 row of the table that every message looks up.
+        table: (C, K) float32.
+    """
+    width = table.shape[1]
+    table = torch.nn.functional.pad(table, (0, -width % LANES))
+    out = table.new_empty(len(neurons), cells.shape[1], table.shape[1])
+    tensors = [x.contiguous() for x in (neurons, indptr, columns, cells, weights, table)]
+    places = (x.data_ptr() for x in (*tensors, out))
+    loaded().lobula_table_sums(byref(_Lookup(*out.shape, torch.get_num_threads(), *places)))
+    return out[..., :width]
 
 
 def _pattern(indptr: Tensor, columns: Tensor, messages: Tensor, order: Tensor | None = None) -> _Pattern:
