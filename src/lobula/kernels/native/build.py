@@ -50,7 +50,7 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(compiled(FLAGS, list(_folders()))))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        logger.warning("kernels: torch's operations, up to three times slower (%s)", reason.strip().splitlines()[0])
+        logger.warning("kernels: torch's operations, slower (%s)", reason.strip().splitlines()[0])
         return None
 
 
@@ -109,7 +109,7 @@ def _fingerprint(flags: Sequence[str]) -> str:
     """Of all that decides what the compiled code is and where it runs: a cluster's machines may share a folder."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = sorted({line for line in lines if line.startswith(("flags", "model name"))})
-    openmp = [library.name for library in _openmp()]
+    openmp = [file.name for file in _openmp()]
     digest = hashlib.sha256(repr((list(flags), processor, openmp)).encode())
     for name in (*SOURCES, *HEADERS):
         digest.update((_HERE / name).read_bytes())
