@@ -4,8 +4,8 @@
     python benchmarks/time_to_quality.py table
 
 Every variant fits the same recordings (observed target, sigma .05), one after the other in one process; a seed's result
-goes to benchmarks/results/time-to-quality/<recipe>-seed<k>.json. Fitting includes refits and the choice by held-out
-frames, not simulating and scoring.
+goes to benchmarks/results/time-to-quality/<recipe>-seed<k>.json, in a folder of its own with --name. Fitting includes
+refits and the choice by held-out frames, not simulating and scoring.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,23 +37,25 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 
 def run(args: argparse.Namespace) -> None:
     """Fits every variant on every seed that has no result yet."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    folder_of_results = RESULTS / args.name
+    folder_of_results.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
-        file = RESULTS / f"{args.recipe}-seed{seed}.json"
+        file = folder_of_results / f"{args.recipe}-seed{seed}.json"
         if not file.exists():
             with tempfile.TemporaryDirectory() as folder:
-                file.write_text(json.dumps(one_seed(args.recipe, seed, Path(folder)), indent=1) + "\n")
+                file.write_text(json.dumps(one_seed(args.recipe, seed, Path(folder), args.variants), indent=1) + "\n")
 
 
-def one_seed(recipe: str, seed: int, folder: Path) -> dict:
-    """Seconds and scores of every variant on one recording."""
+def one_seed(recipe: str, seed: int, folder: Path, variants: Sequence[str]) -> dict:
+    """Seconds and scores of some variants on one recording."""
     seeds = {"simulation.seed": seed, "training.seed": seed, "recovery.n_cell_types": 65}
     base = lobula.load_config(recipe).with_values(seeds)
     pipeline.simulate(base, folder / "data", progress=False)
     result: dict = {"recipe": recipe, "seed": seed, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     result |= {"machine": device_facts(), "versions": versions(), "variants": {}}
     recording = {"simulation.recording": str(folder / "data" / "recording.zarr")}
-    for number, (name, (estimator, values)) in enumerate(VARIANTS.items()):
+    for number, name in enumerate(variants):
+        estimator, values = VARIANTS[name]
         config = base.with_values({**recording, "training.estimators": [estimator], **values})
         out, began = folder / str(number), time.perf_counter()
         pipeline.train(config, out, progress=False)
@@ -67,7 +70,7 @@ def one_seed(recipe: str, seed: int, folder: Path) -> dict:
 
 def table(args: argparse.Namespace) -> None:
     """Markdown: median and worst over seeds."""
-    results = [json.loads(f.read_text()) for f in sorted(RESULTS.glob(f"{args.recipe}-seed*.json"))]
+    results = [json.loads(f.read_text()) for f in sorted((RESULTS / args.name).glob(f"{args.recipe}-seed*.json"))]
     print("| variant | seeds | seconds | W / ceiling, median (worst) | at least .97 | V_rest / ceiling |")
     print("|---|---|---|---|---|---|")
     for name in VARIANTS:
@@ -87,12 +90,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     fit = commands.add_parser("run", help="fit and score")
-    fit.add_argument("--recipe", default="fly-small")
     fit.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    fit.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     fit.set_defaults(call=run)
     show = commands.add_parser("table", help="print the table")
-    show.add_argument("--recipe", default="fly-small")
     show.set_defaults(call=table)
+    for command in (fit, show):
+        command.add_argument("--recipe", default="fly-small")
+        command.add_argument("--name", default=".", help="folder of the results, beside the others")
     args = parser.parse_args()
     args.call(args)
 
