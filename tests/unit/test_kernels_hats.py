@@ -77,8 +77,9 @@ def test_sums_of_hat_functions(places: int) -> None:
     assert (x[:, -2:] == 7.0).all(), "the rest is left alone"
 
 
-def test_arrays_that_c_cannot_read_are_refused(request: pytest.FixtureRequest) -> None:
-    if native.is_there():
-        v, one = voltages(), np.ones(1, dtype=np.int64)
-        with pytest.raises(ShapeError, match="contiguous"):
-            hats.fill(np.ones((500, 10)), 6, one, one * 0, np.ones(1), hats.locate(KNOTS, v), v.T.copy().T)
+def test_arrays_that_c_cannot_read_are_refused() -> None:
+    if not native.is_there():
+        pytest.skip("NumPy reads any array")
+    v, one = voltages(), np.ones(1, dtype=np.int64)
+    with pytest.raises(ShapeError, match="contiguous"):
+        hats.fill(np.ones((500, 10)), 6, one, one * 0, np.ones(1), hats.locate(KNOTS, v), v.T.copy().T)

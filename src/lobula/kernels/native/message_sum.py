@@ -69,16 +69,7 @@ class _Lookup(ctypes.Structure):
 def table_sums(
     neurons: Tensor, indptr: Tensor, columns: Tensor, weights: Tensor, cells: Tensor, table: Tensor
 ) -> Tensor:
-    """(Q, T, K) float32: rows of a table, weighted and summed over the inputs of some neurons.
-
-    Args:
-        neurons: (Q,) int64.
-        indptr: (N + 1,) int64 row pointers.
-        columns: (E,) int64 message of every edge.
-        weights: (E,) float32.
-        cells: (M, T) int64 row of the table that every message looks up.
-        table: (C, K) float32.
-    """
+    """(Q, T, K) float32, as `kernels.table_sums`."""
     width = table.shape[1]
     table = torch.nn.functional.pad(table, (0, -width % LANES))
     out = table.new_empty(len(neurons), cells.shape[1], table.shape[1])
