@@ -48,9 +48,8 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         return ctypes.CDLL(str(compiled(FLAGS, list(_folders()))))
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        logger.warning("kernels: torch's operations, slower (%s)", reason.strip().splitlines()[0])
+    except OSError as error:
+        logger.warning("kernels: torch's operations, slower (%s)", error)
         return None
 
 
@@ -62,8 +61,7 @@ def compiled(flags: Sequence[str], folders: Sequence[Path]) -> Path:
         folders: where it may be; compiled into the first.
 
     Raises:
-        OSError: if there is no compiler, or no folder to write to.
-        CalledProcessError: if it fails; its ``stderr`` is text.
+        OSError: if there is no compiler, or it fails, or there is no folder to write to.
     """
     name = f"native-{_fingerprint(flags)}.so"
     for folder in folders:
@@ -86,7 +84,10 @@ def compiled(flags: Sequence[str], folders: Sequence[Path]) -> Path:
 
 
 def _call(*words: str | Path) -> None:
-    subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise OSError(f"{words[0]} failed: {said[0]}; CC=... names another compiler")
 
 
 def _openmp() -> list[Path]:
