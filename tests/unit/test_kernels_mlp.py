@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lobula.kernels import Units, blocked_mlp, last_layer_derivatives, plain_mlp
-from lobula.kernels.blocked_mlp import FUNCTIONS
+from lobula.kernels import Perceptron, Units, blocked_mlp, last_layer_derivatives, plain_mlp
 from lobula.kernels.native import build, mlp
+from lobula.kernels.perceptron import FUNCTIONS
 
 WAYS = {"torch": torch.float64, "C": torch.float32}
 """Which kernel takes which numbers."""
@@ -52,11 +52,19 @@ class Network:
         """Values, then gradients of everything, in float64."""
         tensors = [x.to(dtype).detach().requires_grad_(True) for x in self.tensors]  # keeps strides
         n = self.n_scalars
-        flat = tensors[n + 1 :]
-        further = list(zip(flat[3::2], flat[4::2], strict=True))
-        out = evaluate(tensors[:n], tensors[n], tuple(flat[:3]), further, activation, units, **how)
+        out = evaluate(tensors[:n], tensors[n], Perceptron(tuple(tensors[n + 1 :]), activation, units), **how)
         gradients = torch.autograd.grad(out, tensors, self.upstream.to(dtype))
         return [x.detach().double() for x in (out, *gradients)]
+
+
+def of_ones(dtype: torch.dtype, activation: str, widths: Sequence[int]) -> Perceptron:
+    """A network of one scalar and two components of an embedding, whose weights are 1 and biases 0."""
+    sizes = [(widths[0], 1), (widths[0], 2)]
+    first, second = (torch.ones(size, dtype=dtype) for size in sizes)
+    layers = [first, second, torch.zeros(widths[0], dtype=dtype)]
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [torch.ones(n_out, n_in, dtype=dtype), torch.zeros(n_out, dtype=dtype)]
+    return Perceptron(tuple(layers), activation)
 
 
 def agree(found: Sequence[Tensor], wanted: Sequence[Tensor], dtype: torch.dtype) -> None:
@@ -106,10 +114,10 @@ def test_blocked_mlp_equals_the_plain_one(
 
 def test_c_is_what_single_precision_gets(dtype: torch.dtype) -> None:
     """The comparison above would also hold if C were never called."""
-    scalars, first = [torch.ones(2, 5, dtype=dtype)], tuple(torch.ones(3, k, dtype=dtype)[:, :k] for k in (1, 2))
-    flat = [*first, torch.zeros(3, dtype=dtype), torch.ones(1, 3, dtype=dtype), torch.ones(1, dtype=dtype)]
-    assert mlp.fits(scalars, torch.ones(5, 2, dtype=dtype), flat, "relu") is (dtype is torch.float32)
-    assert not mlp.fits(scalars * 9, torch.ones(5, 2, dtype=dtype), flat, "relu"), "more inputs than C has room for"
+    scalars, embedding = [torch.ones(2, 5, dtype=dtype)], torch.ones(5, 2, dtype=dtype)
+    network = of_ones(dtype, "relu", [3, 1])
+    assert mlp.fits(scalars, embedding, network) is (dtype is torch.float32)
+    assert not mlp.fits(scalars * 9, embedding, network), "more inputs than C has room for"
 
 
 def test_results_are_equal_to_the_bit_from_call_to_call(dtype: torch.dtype, threads: None) -> None:
@@ -124,12 +132,9 @@ def test_results_are_equal_to_the_bit_from_call_to_call(dtype: torch.dtype, thre
 @pytest.mark.parametrize("activation", sorted(FUNCTIONS))
 def test_not_a_number_goes_through(dtype: torch.dtype, activation: str) -> None:
     """A training that diverges must show it."""
-    layers = [(torch.ones(3, 3), torch.zeros(3)), (torch.ones(1, 3), torch.zeros(1))]
-    further = [(a.to(dtype), b.to(dtype)) for a, b in layers]
-    first = torch.ones(3, 1, dtype=dtype), torch.ones(3, 2, dtype=dtype), torch.zeros(3, dtype=dtype)
     scalars = torch.ones(2, 5, dtype=dtype)
     scalars[1, 3] = float("nan")
-    out = blocked_mlp([scalars], torch.ones(5, 2, dtype=dtype), first, further, activation)
+    out = blocked_mlp([scalars], torch.ones(5, 2, dtype=dtype), of_ones(dtype, activation, [3, 3, 1]))
     assert torch.equal(out.isnan(), scalars.isnan())
 
 
@@ -146,9 +151,7 @@ def test_large_inputs_are_no_trouble(dtype: torch.dtype, activation: str) -> Non
 
 def test_without_gradient_of_the_inputs(dtype: torch.dtype) -> None:
     scalars, embedding = torch.ones(2, 5, dtype=dtype), torch.zeros(5, 2, dtype=dtype, requires_grad=True)
-    first = torch.ones(3, 1, dtype=dtype), torch.ones(3, 2, dtype=dtype), torch.zeros(3, dtype=dtype)
-    further = [(torch.ones(1, 3, dtype=dtype), torch.zeros(1, dtype=dtype))]
-    blocked_mlp([scalars], embedding, first, further, "tanh").sum().backward()
+    blocked_mlp([scalars], embedding, of_ones(dtype, "tanh", [3, 1])).sum().backward()
     np.testing.assert_allclose(embedding.grad, 2 * 3 * (1 - np.tanh(1.0) ** 2), rtol=1e-5)
     assert scalars.grad is None
 
@@ -161,8 +164,7 @@ def test_gradients_that_are_wanted_are_those_of_all(dtype: torch.dtype) -> None:
     wanted = [tensors[1], *tensors[4:]]
     for tensor in wanted:
         tensor.requires_grad_(True)
-    further = list(zip(tensors[7::2], tensors[8::2], strict=True))
-    out = blocked_mlp(tensors[:3], tensors[3], tuple(tensors[4:7]), further, "tanh")
+    out = blocked_mlp(tensors[:3], tensors[3], Perceptron(tuple(tensors[4:]), "tanh"))
     some = torch.autograd.grad(out, wanted, network.upstream.to(dtype))
     for own, reference in zip(some, [everything[2], *everything[5:]], strict=True):
         torch.testing.assert_close(own.double(), reference, rtol=1e-6, atol=1e-7)
@@ -174,12 +176,12 @@ def test_calls_that_are_open_at_the_same_time_are_kept_apart(dtype: torch.dtype)
     scalars = [torch.randn(2, 7, generator=generator).to(dtype) for _ in range(2)]
     sizes = [(7, 2), (3, 1), (3, 2), (3,), (5, 3), (5,), (1, 5), (1,)]
     tensors = [torch.randn(s, generator=generator).to(dtype).requires_grad_(True) for s in sizes]
-    first, further = tuple(tensors[1:4]), list(zip(tensors[4::2], tensors[5::2], strict=True))
+    network = Perceptron(tuple(tensors[1:]), "relu")
 
     def gradients(evaluate: Any) -> tuple[Tensor, ...]:
-        outputs = [evaluate([s], tensors[0], first, further, "relu") for s in scalars]
+        outputs = [evaluate([s], tensors[0], network) for s in scalars]
         with torch.no_grad():
-            evaluate([scalars[1]], tensors[0], first, further, "relu")
+            evaluate([scalars[1]], tensors[0], network)
         return torch.autograd.grad(outputs[0].square().sum() + outputs[1].sum(), tensors)
 
     for own, reference in zip(gradients(blocked_mlp), gradients(plain_mlp), strict=True):
@@ -187,14 +189,9 @@ def test_calls_that_are_open_at_the_same_time_are_kept_apart(dtype: torch.dtype)
 
 
 def test_it_says_so_when_activations_are_gone(dtype: torch.dtype) -> None:
-    first = (
-        torch.ones(3, 1, dtype=dtype, requires_grad=True),
-        torch.ones(3, 2, dtype=dtype),
-        torch.zeros(3, dtype=dtype),
-    )
-    further = [(torch.ones(4, 3), torch.zeros(4)), (torch.ones(1, 4), torch.zeros(1))]
-    layers = [(a.to(dtype), b.to(dtype)) for a, b in further]
-    out = blocked_mlp([torch.ones(2, 5, dtype=dtype)], torch.zeros(5, 2, dtype=dtype), first, layers, "tanh").sum()
+    network = of_ones(dtype, "tanh", [3, 4, 1])
+    network.layers[0].requires_grad_(True)
+    out = blocked_mlp([torch.ones(2, 5, dtype=dtype)], torch.zeros(5, 2, dtype=dtype), network).sum()
     out.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="twice"):
         out.backward()
@@ -211,8 +208,7 @@ def test_derivatives_by_the_last_layer(dtype: torch.dtype, squared: bool, widths
     last = [tensor.requires_grad_(True) for tensor in tensors[-2:]]
 
     def evaluated(evaluate: Any, tensors: Sequence[Tensor]) -> Any:
-        further = list(zip(tensors[5::2], tensors[6::2], strict=True))
-        return evaluate(tensors[:1], tensors[1], tuple(tensors[2:5]), further, "tanh", units)
+        return evaluate(tensors[:1], tensors[1], Perceptron(tuple(tensors[2:]), "tanh", units))
 
     wanted = evaluated(plain_mlp, tensors)
     value, derivatives = evaluated(last_layer_derivatives, [x.detach().to(dtype) for x in tensors])

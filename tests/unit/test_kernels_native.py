@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lobula.data.wiring import Wiring
-from lobula.kernels import SparsePattern, Units, blocked_mlp, message_sum, plain_mlp, table_sums
+from lobula.kernels import Perceptron, SparsePattern, Units, blocked_mlp, message_sum, plain_mlp, table_sums
 from lobula.kernels.native import build, mlp, update
 from lobula.kernels.native import message_sum as native_sum
 
@@ -97,8 +97,8 @@ def test_vectors_of_eight_give_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         found = []
         for evaluate in (blocked_mlp, plain_mlp):
             monkeypatch.setattr(mlp, "loaded", lambda: narrow)
-            further = list(zip(tensors[6::2], tensors[7::2], strict=True))
-            out = evaluate(tensors[:2], tensors[2], tuple(tensors[3:6]), further, activation, Units(1.0, 2.0, True))
+            network = Perceptron(tuple(tensors[3:]), activation, Units(1.0, 2.0, True))
+            out = evaluate(tensors[:2], tensors[2], network)
             found.append((out, *torch.autograd.grad(out.square().sum(), tensors)))
         for own, reference in zip(*found, strict=True):
             torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-4)
@@ -107,9 +107,8 @@ def test_vectors_of_eight_give_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_switch_leaves_everything_to_torch(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
     monkeypatch.setenv(build.SWITCH, "0")
     assert build.library() is None
-    layer = [(torch.ones(1, 3), torch.zeros(1))]
-    first = torch.ones(3, 1), torch.ones(3, 2), torch.zeros(3)
-    out = blocked_mlp([torch.ones(2, 5)], torch.ones(5, 2), first, layer, "relu")
+    layers = torch.ones(3, 1), torch.ones(3, 2), torch.zeros(3), torch.ones(1, 3), torch.zeros(1)
+    out = blocked_mlp([torch.ones(2, 5)], torch.ones(5, 2), Perceptron(layers, "relu"))
     torch.testing.assert_close(out, torch.full((2, 5), 9.0))
 
 

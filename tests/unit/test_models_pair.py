@@ -15,7 +15,7 @@ from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.kernels import pair_mlp
-from lobula.kernels.blocked_mlp import FUNCTIONS
+from lobula.kernels.perceptron import FUNCTIONS
 from lobula.metrics import line_fit
 from lobula.models import pair_messages
 from lobula.recovery import recover_gnn

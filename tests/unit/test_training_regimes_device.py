@@ -7,7 +7,6 @@ parameters went. On the CPU it is about 1e-5 at most; the settings themselves mo
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from lobula.data.recording import Recording
 from lobula.data.streams import Streams
 from lobula.errors import ConfigError
 from lobula.kernels import plain_mlp
+from lobula.kernels.native import loss, source_network
 from lobula.models import mlp
 from lobula.training import new_model, train
 from lobula.training.checks import check
@@ -68,8 +68,11 @@ def tiny() -> Recording:
     return Recording.from_arrays(planted.voltage, planted.wiring, DT, planted.stimulus, planted.drift)
 
 
-def without_blocks(*arguments: Any) -> torch.Tensor:
-    return plain_mlp(*arguments[:-1])  # all but how the output lies in memory
+def only_operations_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions and losses as on a GPU."""
+    monkeypatch.setattr(mlp, "blocked_mlp", lambda *arguments: plain_mlp(*arguments[:-1]))  # the last: how it lies
+    for kernels in (source_network, loss):
+        monkeypatch.setattr(kernels, "fits", lambda *arguments: False)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -96,7 +99,7 @@ def test_regimes_go_with_other_settings_and_resume(
     for alone in (REGIMES[regime], WITH[other]):
         single = train(tiny, config(**alone, **on), tmp_path / "-".join(alone))
         assert apart(together, single, start) > 10 * ROUNDING, "both act"
-    monkeypatch.setattr(mlp, "blocked_mlp", without_blocks)
+    only_operations_of_torch(monkeypatch)
     reference = train(tiny, config(**values), tmp_path / "reference")
     assert apart(together, reference, start) < ROUNDING
     assert "no CUDA graph" not in caplog.text
@@ -148,7 +151,7 @@ def step_reading_nothing(recording: Recording, folder: Path, values: dict[str, o
 def test_a_step_that_is_recorded_on_a_gpu_reads_nothing_back(
     tiny: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(mlp, "blocked_mlp", without_blocks)
+    only_operations_of_torch(monkeypatch)
     step_reading_nothing(tiny, tmp_path, RECORDED[name])
 
 

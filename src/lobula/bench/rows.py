@@ -16,7 +16,7 @@ from lobula.bench.timing import Row, compared, peak_memory
 from lobula.config.model import ModelConfig
 from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Recording, RecordingWriter, Streams, Wiring
-from lobula.kernels import SparsePattern, blocked_mlp, message_sum, plain_mlp
+from lobula.kernels import Perceptron, SparsePattern, blocked_mlp, message_sum, plain_mlp
 from lobula.models import CircuitGNN, Scales, message_function
 from lobula.regression.fit import fit_circuit
 from lobula.regression.tabulate import tabulate
@@ -116,8 +116,8 @@ def step_parts(wiring: Wiring, sizes: Sizes, batch: int = 4) -> list[Row]:
         wanted = tensors if n_scalars == 1 else [scalars[1].requires_grad_(True), *tensors]
 
         def run(evaluate, scalars=scalars, tensors=tensors, wanted=wanted) -> None:
-            further = list(zip(tensors[4::2], tensors[5::2], strict=True))
-            torch.autograd.grad(evaluate(scalars, tensors[0], tensors[1:4], further, "relu").sum(), wanted)
+            network = Perceptron(tuple(tensors[1:]), "relu")
+            torch.autograd.grad(evaluate(scalars, tensors[0], network).sum(), wanted)
 
         gflop = 6e-9 * batch * wiring.n_neurons * (HIDDEN * HIDDEN + HIDDEN * (n_scalars + EMBEDDING + 1))
         row = compared(

@@ -14,13 +14,13 @@ products, ten times faster here than the general ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lobula.kernels.native import mlp as native
+from lobula.kernels.perceptron import Perceptron
 from lobula.kernels.spare import borrow, give_back
 
 ROWS = 8192
@@ -45,79 +45,16 @@ IN_PLACE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor],
 }
 """Name: the function and its pull-back (gradient, value of the function), both in place."""
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "leaky_relu": torch.nn.functional.leaky_relu,
-    "softplus": torch.nn.functional.softplus,
-}
-
-
-@dataclass(frozen=True)
-class Units:
-    """What surrounds a network.
-
-    Attributes:
-        unit: scalars are divided by it.
-        gain: the output is multiplied with it.
-        squared: whether the output is squared before.
-    """
-
-    unit: float = 1.0
-    gain: float = 1.0
-    squared: bool = False
-
-    def of_output(self, value: Tensor) -> Tensor:
-        """A network's output in its unit."""
-        value = value.square() if self.squared else value
-        return value if self.gain == 1.0 else self.gain * value
-
-
-BARE = Units()
-First = tuple[Tensor, Tensor, Tensor]
-"""First layer: weights for scalars (H, S) and for the embedding (H, D), and bias (H,)."""
-Layers = Sequence[tuple[Tensor, Tensor]]
-"""Further layers: weights (out, in) and biases (out,); the last has one output."""
-
-
-def plain_mlp(
-    scalars: Sequence[Tensor],
-    embedding: Tensor,
-    first: First,
-    further: Layers,
-    activation: str,
-    units: Units = BARE,
-) -> Tensor:
-    """The same network without blocks, for any device and depth; arguments as in `blocked_mlp`, scalars (..., N)."""
-    by_scalars, by_embedding, bias = first
-    linear = torch.nn.functional.linear
-    inputs = torch.stack(tuple(scalars), dim=-1) / units.unit
-    x = linear(inputs, by_scalars) + linear(embedding, by_embedding, bias)  # the embedding's share once per neuron
-    for a, b in further:
-        x = linear(FUNCTIONS[activation](x), a, b)
-    return units.of_output(x[..., 0])
-
 
 def blocked_mlp(
-    scalars: Sequence[Tensor],
-    embedding: Tensor,
-    first: First,
-    further: Layers,
-    activation: str,
-    units: Units = BARE,
-    by_neuron: bool = False,
-    rows: int = ROWS,
+    scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron, by_neuron: bool = False, rows: int = ROWS
 ) -> Tensor:
-    """Evaluates the network, in C where `native.mlp` fits; differentiable once in all tensors.
+    """Evaluates a network, in C where `native.mlp` fits; differentiable once in all tensors.
 
     Args:
         scalars: S inputs that vary from frame to frame, each (B, N).
         embedding: (N, D) inputs that do not, or (1, D) for all neurons.
-        first: first layer.
-        further: one or more further layers.
-        activation: name in `FUNCTIONS`.
-        units: of scalars and output.
+        network: of two layers or more.
         by_neuron: the output lies in memory neuron by neuron, as sums over inputs want it; else frame by frame. Values
             are the same.
         rows: neurons x frames of a block, about, where torch computes them; blocks are of equal size.
@@ -126,41 +63,32 @@ def blocked_mlp(
         (B, N).
     """
     batch, n = scalars[0].shape
-    embedding, lower = embedding.expand(n, -1), [tensor for layer in further for tensor in layer]
-    if native.fits(scalars, embedding, (*first, *lower), activation):
-        of = units.unit, units.gain, units.squared
-        return native.native_mlp(scalars, embedding, (*first, *lower), activation, of, by_neuron)
-    stacked, flat = torch.stack(tuple(scalars), dim=-1) / units.unit, [torch.cat(first[:2], dim=1), first[2], *lower]
+    embedding, flat = embedding.expand(n, -1), network.layers
+    if native.fits(scalars, embedding, network):
+        return native.native_mlp(scalars, embedding, network, by_neuron)
+    stacked, first = torch.stack(tuple(scalars), dim=-1) / network.units.unit, torch.cat(flat[:2], dim=1)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (stacked, embedding, *flat))
-    value = _BlockedMLP.apply(stacked, embedding, activation, _rows_of_a_block(batch * n, rows), keep, *flat)
-    return units.of_output(value)
+    how = network.activation, _rows_of_a_block(batch * n, rows), keep
+    return network.units.of_output(_BlockedMLP.apply(stacked, embedding, *how, first, *flat[2:]))
 
 
 @torch.no_grad()
-def last_layer_derivatives(
-    scalars: Sequence[Tensor],
-    embedding: Tensor,
-    first: First,
-    further: Layers,
-    activation: str,
-    units: Units = BARE,
-) -> tuple[Tensor, Tensor]:
+def last_layer_derivatives(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron) -> tuple[Tensor, Tensor]:
     """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer.
 
     Args:
-        scalars, embedding, first, further, activation, units: as in `blocked_mlp`, on a CPU.
+        scalars, embedding, network: as in `blocked_mlp`, on a CPU.
     """
-    lower = [tensor for layer in further for tensor in layer]
-    embedding = embedding.expand(scalars[0].shape[1], -1)
-    if native.fits(scalars, embedding, (*first, *lower), activation):
-        of = units.unit, units.gain, units.squared
-        return native.native_last_layer(scalars, embedding, (*first, *lower), activation, of)
-    linear, evaluate = torch.nn.functional.linear, IN_PLACE[activation][0]
-    inputs = torch.stack([x.T for x in scalars], dim=-1) / units.unit
-    x = evaluate(linear(inputs, first[0]) + linear(embedding, *first[1:])[:, None])
-    for weight, bias in further[:-1]:
+    embedding, units = embedding.expand(scalars[0].shape[1], -1), network.units
+    if native.fits(scalars, embedding, network):
+        return native.native_last_layer(scalars, embedding, network)
+    linear, evaluate = torch.nn.functional.linear, IN_PLACE[network.activation][0]
+    inputs, (by_scalars, *by_embedding) = torch.stack([x.T for x in scalars], dim=-1) / units.unit, network.layers[:3]
+    x = evaluate(linear(inputs, by_scalars) + linear(embedding, *by_embedding)[:, None])
+    *middle, last = network.further
+    for weight, bias in middle:
         x = evaluate(linear(x, weight, bias))
-    value, slope = linear(x, *further[-1]), units.gain
+    value, slope = linear(x, *last), units.gain
     out = units.of_output(value[..., 0]).T
     if units.squared:
         slope = 2.0 * units.gain * value

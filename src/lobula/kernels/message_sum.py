@@ -139,7 +139,7 @@ class _MessageSum(torch.autograd.Function):
 
             return row_sum(pattern.indptr, pattern.columns, weight, messages)
         if native.fits(weight, messages):
-            return native.row_sum(pattern.indptr, pattern.columns, weight, messages)
+            return native.summed(pattern, weight, messages)
         return pattern.forward_matrix(weight) @ messages
 
     @staticmethod
@@ -150,7 +150,7 @@ class _MessageSum(torch.autograd.Function):
         if weight.is_cuda and HAS_TRITON:
             return *_triton_gradients(ctx, grad), None
         if native.fits(weight, messages):
-            return *_native_gradients(ctx, grad), None
+            return *native.gradients(pattern, weight, messages, grad, ctx.needs_input_grad[0]), None
         grad_weight = grad_messages = None
         if ctx.needs_input_grad[0]:
             grad_weight = _sampled_product(pattern, grad, messages)
@@ -181,17 +181,6 @@ def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     return (
         edge_product(pattern.pre, pattern.post, grad, messages) if by_weight else None,
         row_sum(pattern.indptr_out, pattern.post_by_pre, weight, grad, pattern.permutation) if by_messages else None,
-    )
-
-
-def _native_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    weight, messages = ctx.saved_tensors
-    pattern = ctx.pattern
-    by_weight, by_messages = ctx.needs_input_grad[:2]
-    transposed = pattern.indptr_out, pattern.post_by_pre
-    return (
-        native.edge_product(pattern.indptr, pattern.columns, grad, messages) if by_weight else None,
-        native.row_sum(*transposed, weight, grad, pattern.permutation) if by_messages else None,
     )
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lobula.kernels import blocked_mlp, last_layer_derivatives, pair_mlp, plain_mlp
-from lobula.kernels.blocked_mlp import BARE, FUNCTIONS, Units
+from lobula.kernels import Perceptron, blocked_mlp, last_layer_derivatives, pair_mlp, plain_mlp
+from lobula.kernels.perceptron import BARE, FUNCTIONS, Units
 
 SMALL = 0.1
 ALIKE = 0.1
@@ -55,7 +55,7 @@ class NodeMLP(nn.Module):
         embedding_dim: D.
         hidden_dim: units of each hidden layer.
         n_layers: linear layers, the last one included.
-        activation: name in `kernels.blocked_mlp.FUNCTIONS`.
+        activation: name in `kernels.perceptron.FUNCTIONS`.
         generator: random stream of the initial weights.
         start: "fan_in", or "small": layers after the first N(0, 0.1) with bias 0, as published.
         embedding_scale: initial influence of the embedding; small makes neurons alike until the data say otherwise.
@@ -88,6 +88,12 @@ class NodeMLP(nn.Module):
         """The output no longer depends on the embedding."""
         self.embedding.weight.zero_()
 
+    def in_units(self, units: Units) -> Perceptron:
+        """The network as kernels take it."""
+        first = self.scalars.weight, self.embedding.weight, self.embedding.bias
+        further = (tensor for layer in self.hidden for tensor in (layer.weight, layer.bias))
+        return Perceptron((*first, *further), self.activation, units)
+
     def forward(
         self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE, by_neuron: bool = False
     ) -> Tensor:
@@ -102,21 +108,17 @@ class NodeMLP(nn.Module):
         Returns:
             (..., N) in the dtype of the scalars.
         """
-        kind = scalars[0].device.type
-        first = self.scalars.weight, self.embedding.weight, self.embedding.bias
-        further = [(layer.weight, layer.bias) for layer in self.hidden]
-        if kind == "cpu" and scalars[0].ndim == 2 and further and not torch.is_autocast_enabled(kind):
-            return blocked_mlp(scalars, embedding, first, further, self.activation, units, by_neuron)
-        return plain_mlp(scalars, embedding, first, further, self.activation, units).to(scalars[0].dtype)
+        kind, network = scalars[0].device.type, self.in_units(units)
+        if kind == "cpu" and scalars[0].ndim == 2 and self.hidden and not torch.is_autocast_enabled(kind):
+            return blocked_mlp(scalars, embedding, network, by_neuron)
+        return plain_mlp(scalars, embedding, network).to(scalars[0].dtype)
 
     def last_layer_derivatives(
         self, scalars: Sequence[Tensor], embedding: Tensor, units: Units = BARE
     ) -> tuple[Tensor, Tensor]:
         """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer; arguments as
         in `forward`, scalars (B, N). For two layers or more."""
-        first = self.scalars.weight, self.embedding.weight, self.embedding.bias
-        further = [(layer.weight, layer.bias) for layer in self.hidden]
-        return last_layer_derivatives(scalars, embedding, first, further, self.activation, units)
+        return last_layer_derivatives(scalars, embedding, self.in_units(units))
 
 
 class PairMLP(nn.Module):
@@ -126,7 +128,7 @@ class PairMLP(nn.Module):
         embedding_dim: D.
         hidden_dim: units of each hidden layer.
         n_layers: linear layers, the last one included.
-        activation: name in `kernels.blocked_mlp.FUNCTIONS`.
+        activation: name in `kernels.perceptron.FUNCTIONS`.
         generator: random stream of the initial weights.
         start: as in `NodeMLP`.
         influence: initial influence of embeddings and of the target's voltage.

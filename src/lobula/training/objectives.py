@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lobula.kernels.native import loss as native
+
 
 def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over frames and neurons of weight_i (prediction - target)^2.
@@ -18,20 +20,24 @@ def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
 
 
 class _ScaledMSE(torch.autograd.Function):
-    """With the gradient written down: half as many operations as torch would find."""
+    """With the gradient written down: a fraction of the operations that torch would find."""
 
     @staticmethod
     def forward(ctx, prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        residual = prediction - target
-        weighted = residual * weight
-        ctx.save_for_backward(weighted)
-        return residual.mul_(weighted).mean()
+        if native.fits(prediction, target, weight):
+            loss, by_prediction = native.scaled_mse(prediction, target, weight)
+        else:
+            residual = prediction - target
+            weighted = residual * weight
+            loss, by_prediction = (residual * weighted).mean(), weighted * (2.0 / weighted.numel())
+        ctx.save_for_backward(by_prediction)
+        return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        (weighted,) = ctx.saved_tensors
-        return weighted * (grad * (2.0 / weighted.numel())), None, None
+        (by_prediction,) = ctx.saved_tensors
+        return by_prediction * grad, None, None
 
 
 def norm(prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,8 +22,8 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-SOURCES = ("hats.c", "message_sum.c", "mlp.c", "update.c")
-HEADERS = ("first_layer.h", "mlp.h", "product.h", "vectors.h")
+SOURCES = ("hats.c", "loss.c", "message_sum.c", "mlp.c", "source_network.c", "update.c")
+HEADERS = ("first_layer.h", "message_sum.h", "mlp.h", "product.h", "vectors.h")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-march=native", "-fopenmp", "-fPIC")
 SWITCH = "LOBULA_NATIVE"
 """Environment variable: 0 leaves everything to torch."""
@@ -86,8 +86,9 @@ def compiled(flags: Sequence[str], folders: Sequence[Path]) -> Path:
 def _call(*words: str | Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise OSError(f"{words[0]} failed: {said[0]}; CC=... names another compiler")
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        said = next((line for line in lines if "error" in line), lines[0])
+        raise OSError(f"{words[0]} failed: {said}; CC=... names another compiler")
 
 
 def _openmp() -> list[Path]:

@@ -1,7 +1,9 @@
 // Messages summed over the inputs of every neuron, and the gradients of that: see ../message_sum.py.
 // Matrices are CSR; rows are given to threads by their number of edges. The batch, in the fast axis, is taken in pieces
 // of 16, 8, 4, 2 or 1 columns, whose sums stay in registers.
-#include <stdint.h>
+#include "message_sum.h"
+
+#include <stddef.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -9,14 +11,22 @@ typedef float four __attribute__((vector_size(16), aligned(4)));
 typedef float quad __attribute__((vector_size(64), aligned(4))); // one register with AVX-512, else several
 #define AHEAD 4 // edges whose rows of a table are asked for before they are needed
 
-typedef struct {
+typedef struct { // one of the two matrices
     int64_t n, batch, n_threads;
     const int32_t *indptr, *columns;
-    const int32_t *order; // place of every edge's value, or NULL where values are in the order of the edges
-} Pattern;
+    const int32_t *order; // NULL where values are in the order of the edges
+} Matrix;
+
+static Matrix forwards(const Pattern *m) {
+    return (Matrix){m->n, m->batch, m->n_threads, m->indptr, m->columns, NULL};
+}
+
+static Matrix transposed(const Pattern *m) {
+    return (Matrix){m->n, m->batch, m->n_threads, m->indptr_out, m->columns_out, m->order_out};
+}
 
 // First row of thread p: the one with edge number E p / T, so that threads have about as many edges.
-static int64_t first_row(const Pattern *m, int64_t p) {
+static int64_t first_row(const Matrix *m, int64_t p) {
     int64_t edge = m->indptr[m->n] * p / m->n_threads, low = 0, high = m->n;
     if (p == m->n_threads) return m->n;
     while (low < high) {
@@ -27,7 +37,7 @@ static int64_t first_row(const Pattern *m, int64_t p) {
     return low;
 }
 
-INLINE void sum_rows(const Pattern *m, const float *values, const float *messages, float *out, int64_t start,
+INLINE void sum_rows(const Matrix *m, const float *values, const float *messages, float *out, int64_t start,
                      int64_t stop, const int width) {
     for (int64_t i = start; i < stop; i++) {
         float total[16] = {0.0f}, other[16] = {0.0f};
@@ -49,7 +59,7 @@ INLINE void sum_rows(const Pattern *m, const float *values, const float *message
     }
 }
 
-INLINE void multiply_rows(const Pattern *m, const float *grad, const float *messages, float *out, int64_t start,
+INLINE void multiply_rows(const Matrix *m, const float *grad, const float *messages, float *out, int64_t start,
                           int64_t stop, const int adds, const int width) {
     for (int64_t i = start; i < stop; i++) {
         const float *g = grad + i * m->batch;
@@ -79,31 +89,42 @@ static int64_t piece(int64_t left) { return left >= 16 ? 16 : left >= 8 ? 8 : le
     default: call(1);         \
     }
 
-// out (N, B) = W messages (N, B), with the values of W in the order of the edges, or by `order`.
-void lobula_message_sum(const Pattern *m, const float *values, const float *messages, float *out) {
-#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
-    for (int64_t p = 0; p < m->n_threads; p++) {
-        int64_t start = first_row(m, p), stop = first_row(m, p + 1);
-        for (int64_t b = 0, width; b < m->batch; b += width) {
-            width = piece(m->batch - b);
-#define CALL(w) sum_rows(m, values, messages + b, out + b, start, stop, w)
-            BY_WIDTH(width, CALL)
+// Thread p's part of out (N, B) = W x (N, B).
+static void sum_part(const Matrix *m, const float *values, const float *x, float *out, int64_t p) {
+    int64_t start = first_row(m, p), stop = first_row(m, p + 1);
+    for (int64_t b = 0, width; b < m->batch; b += width) {
+        width = piece(m->batch - b);
+#define CALL(w) sum_rows(m, values, x + b, out + b, start, stop, w)
+        BY_WIDTH(width, CALL)
 #undef CALL
-        }
     }
 }
 
-// out (E,): scalar products of grad (N, B) at an edge's row and messages (N, B) at its column.
-void lobula_edge_products(const Pattern *m, const float *grad, const float *messages, float *out) {
-#pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
-    for (int64_t p = 0; p < m->n_threads; p++) {
-        int64_t start = first_row(m, p), stop = first_row(m, p + 1);
-        for (int64_t b = 0, width; b < m->batch; b += width) {
-            width = piece(m->batch - b);
+// Thread p's part of out (E,): scalar products of grad (N, B) at an edge's row and messages (N, B) at its column.
+static void multiply_part(const Matrix *m, const float *grad, const float *messages, float *out, int64_t p) {
+    int64_t start = first_row(m, p), stop = first_row(m, p + 1);
+    for (int64_t b = 0, width; b < m->batch; b += width) {
+        width = piece(m->batch - b);
 #define CALL(w) multiply_rows(m, grad + b, messages + b, out, start, stop, b > 0, w)
-            BY_WIDTH(width, CALL)
+        BY_WIDTH(width, CALL)
 #undef CALL
-        }
+    }
+}
+
+void lobula_message_sum(const Pattern *pattern, const float *weight, const float *messages, float *out) {
+    Matrix m = forwards(pattern);
+#pragma omp parallel for schedule(static, 1) num_threads(m.n_threads)
+    for (int64_t p = 0; p < m.n_threads; p++) sum_part(&m, weight, messages, out, p);
+}
+
+// Gradients by the weight (E,), or NULL, and by the messages (N, B).
+void lobula_message_sum_back(const Pattern *pattern, const float *weight, const float *messages, const float *grad,
+                             float *by_weight, float *by_messages) {
+    Matrix m = forwards(pattern), out = transposed(pattern);
+#pragma omp parallel for schedule(static, 1) num_threads(m.n_threads)
+    for (int64_t p = 0; p < m.n_threads; p++) {
+        if (by_weight) multiply_part(&m, grad, messages, by_weight, p);
+        sum_part(&out, weight, grad, by_messages, p);
     }
 }
 

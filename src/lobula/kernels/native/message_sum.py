@@ -1,12 +1,16 @@
 """The message sum in C, and its gradients; matrices are CSR."""
 
 import ctypes
+import typing
 from ctypes import byref, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from lobula.kernels.native.build import library, loaded
+
+if typing.TYPE_CHECKING:
+    from lobula.kernels.message_sum import SparsePattern
 
 MOST_COLUMNS = 32
 """Of the batch, which are taken in pieces of 16; torch's products are faster for many."""
@@ -17,9 +21,11 @@ LANES = 16
 
 
 class _Pattern(ctypes.Structure):
+    """As in message_sum.c."""
+
     _fields_ = (
         *((name, c_int64) for name in ("n", "batch", "n_threads")),
-        *((name, c_void_p) for name in ("indptr", "columns", "order")),
+        *((name, c_void_p) for name in ("indptr", "columns", "indptr_out", "columns_out", "order_out")),
     )
 
 
@@ -33,30 +39,30 @@ def fits(weight: Tensor, messages: Tensor) -> bool:
     )
 
 
-def row_sum(indptr: Tensor, columns: Tensor, weight: Tensor, messages: Tensor, order: Tensor | None = None) -> Tensor:
-    """Sparse matrix times dense matrix.
+def summed(pattern: "SparsePattern", weight: Tensor, messages: Tensor) -> Tensor:
+    """(N, B) sums of weight (E,) times messages (N, B), contiguous."""
+    out, values = torch.empty_like(messages), weight.contiguous()
+    loaded().lobula_message_sum(
+        byref(described(pattern, messages)), *(c_void_p(x.data_ptr()) for x in (values, messages, out))
+    )
+    return out
+
+
+def gradients(
+    pattern: "SparsePattern", weight: Tensor, messages: Tensor, grad: Tensor, by_weight: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of `summed` by weight (E,), if it is wanted, and by messages (N, B).
 
     Args:
-        indptr: (N + 1,) int32 row pointers.
-        columns: (E,) int32.
-        weight: (E,) values, in the order of the rows or, with ``order``, in another.
-        messages: (N, B) contiguous.
-        order: (E,) int32 place of every value in ``weight``.
-
-    Returns:
-        (N, B).
+        pattern, weight, messages: as in `summed`.
+        grad: (N, B) by the sums, contiguous.
+        by_weight: whether that gradient is wanted.
     """
-    out, pattern = torch.empty_like(messages), _pattern(indptr, columns, messages, order)
-    weight = weight.contiguous()
-    loaded().lobula_message_sum(byref(pattern), *(c_void_p(x.data_ptr()) for x in (weight, messages, out)))
-    return out
-
-
-def edge_product(indptr: Tensor, columns: Tensor, grad: Tensor, messages: Tensor) -> Tensor:
-    """(E,) scalar products of ``grad`` at an edge's row and ``messages`` at its column, both (N, B) contiguous."""
-    out, pattern = grad.new_empty(len(columns)), _pattern(indptr, columns, messages)
-    loaded().lobula_edge_products(byref(pattern), *(c_void_p(x.data_ptr()) for x in (grad, messages, out)))
-    return out
+    values, to_messages = weight.contiguous(), torch.empty_like(messages)
+    to_weight = torch.empty_like(values) if by_weight else None
+    places = (None if x is None else c_void_p(x.data_ptr()) for x in (values, messages, grad, to_weight, to_messages))
+    loaded().lobula_message_sum_back(byref(described(pattern, messages)), *places)
+    return to_weight, to_messages
 
 
 class _Lookup(ctypes.Structure):
@@ -79,7 +85,7 @@ def table_sums(
     return out[..., :width]
 
 
-def _pattern(indptr: Tensor, columns: Tensor, messages: Tensor, order: Tensor | None = None) -> _Pattern:
-    places = None if order is None else order.data_ptr()
-    sizes = *messages.shape, torch.get_num_threads()
-    return _Pattern(*sizes, indptr.data_ptr(), columns.data_ptr(), places)
+def described(pattern: "SparsePattern", messages: Tensor) -> _Pattern:
+    """What C reads of a wiring, for messages (N, B)."""
+    parts = pattern.indptr, pattern.columns, pattern.indptr_out, pattern.post_by_pre, pattern.permutation
+    return _Pattern(*messages.shape, torch.get_num_threads(), *(x.data_ptr() for x in parts))

@@ -143,24 +143,32 @@ INLINE void backward_rows(const Mlp *m, const Tables *t, Sums *s, int64_t start,
     }
 }
 
-// Adds (n, in) of a thread's sums, element (i, k) of which is at i row + k column, to a gradient.
-static void add_to(float *grad, int64_t n, int64_t in, const float *sums, int64_t row, int64_t column, float factor) {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < in; k++) grad[i * in + k] += factor * sums[i * row + k * column];
+typedef struct { // (n, in) of which element (i, k) is at i row + k column
+    int64_t n, in, row, column;
+} Shape;
+
+// Puts a part of the first thread's sums into a gradient, and adds that of the others.
+static void add_to(float *grad, Shape x, const float *sums, float factor, int is_first) {
+    for (int64_t i = 0; i < x.n; i++)
+        for (int64_t k = 0; k < x.in; k++) {
+            float value = factor * sums[i * x.row + k * x.column];
+            grad[i * x.in + k] = is_first ? value : grad[i * x.in + k] + value;
+        }
 }
 
-// Sums of all threads, without padding, as the weights lie; the gradients begin at 0.
-static void add_up(const Mlp *m, const Tables *t, const Sums *s) {
+// A thread's sums, without padding, as the weights lie.
+static void add_up(const Mlp *m, const Tables *t, const Sums *s, int is_first) {
     int64_t top = m->n_layers - 1, ld = t->width[0], n = m->width[0];
-    add_to(m->grad_first[0], n, m->n_scalars, s->first, 1, ld, 1.0f / m->unit);
-    add_to(m->grad_first[1], n, m->n_embedding, s->first + m->n_scalars * ld, 1, ld, 1.0f);
-    add_to(m->grad_bias[0], n, 1, s->first + t->inputs * ld, 1, 0, 1.0f);
+    add_to(m->grad_first[0], (Shape){n, m->n_scalars, 1, ld}, s->first, 1.0f / m->unit, is_first);
+    add_to(m->grad_first[1], (Shape){n, m->n_embedding, 1, ld}, s->first + m->n_scalars * ld, 1.0f, is_first);
+    add_to(m->grad_bias[0], (Shape){n, 1, 1, 0}, s->first + t->inputs * ld, 1.0f, is_first);
     for (int l = 1; l <= top; l++) {
-        add_to(m->grad_weight[l], m->width[l], m->width[l - 1], s->weight[l], t->width[l - 1], 1, 1.0f);
-        add_to(m->grad_bias[l], m->width[l], 1, s->bias[l], 1, 0, 1.0f);
+        int64_t out = m->width[l], in = m->width[l - 1];
+        add_to(m->grad_weight[l], (Shape){out, in, t->width[l - 1], 1}, s->weight[l], 1.0f, is_first);
+        add_to(m->grad_bias[l], (Shape){out, 1, 1, 0}, s->bias[l], 1.0f, is_first);
     }
-    add_to(m->grad_weight[top + 1], 1, m->width[top], s->last, 0, 1, 1.0f);
-    m->grad_bias[top + 1][0] += s->last_bias;
+    add_to(m->grad_weight[top + 1], (Shape){1, m->width[top], 0, 1}, s->last, 1.0f, is_first);
+    add_to(m->grad_bias[top + 1], (Shape){1, 1, 0, 0}, &s->last_bias, 1.0f, is_first);
 }
 
 // ---- what Python calls
@@ -190,7 +198,6 @@ void lobula_mlp_forward(const Mlp *m) {
 void lobula_mlp_backward(const Mlp *m) {
     Tables t = new_tables(m, 0);
     Sums sums[m->n_threads];
-    if (m->grad_embedding) memset(m->grad_embedding, 0, m->n * m->n_embedding * sizeof(float));
 #pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
     for (int64_t p = 0; p < m->n_threads; p++) {
         int64_t start = m->n * p / m->n_threads * m->batch, stop = m->n * (p + 1) / m->n_threads * m->batch;
@@ -200,7 +207,7 @@ void lobula_mlp_backward(const Mlp *m) {
 #undef CALL
     }
     for (int64_t p = 0; p < m->n_threads; p++) {
-        add_up(m, &t, sums + p);
+        add_up(m, &t, sums + p, p == 0);
         free(sums[p].memory);
     }
     free(t.memory);

@@ -28,9 +28,12 @@ typedef struct { // as in mlp.py; strides of (frame, neuron)
     const float *grad;
     int64_t grad_stride[2];
     float *grad_scalars[MOST_INPUTS]; // (n batch) or NULL
-    float *grad_embedding;            // (n, n_embedding) or NULL
+    float *grad_embedding;            // (n, n_embedding), which is added to, or NULL
     float *grad_first[2], *grad_weight[MOST_LAYERS + 1], *grad_bias[MOST_LAYERS + 1];
 } Mlp;
+
+void lobula_mlp_forward(const Mlp *m);
+void lobula_mlp_backward(const Mlp *m);
 
 // ---- memory
 

@@ -1,4 +1,4 @@
-"""`blocked_mlp` in C: all layers of a block of rows in one go, by threads that share nothing."""
+"""Perceptrons in C: all layers of a block of rows in one go, by threads that share nothing."""
 
 import ctypes
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lobula.kernels.native.build import library, loaded
+from lobula.kernels.perceptron import Perceptron
 from lobula.kernels.spare import borrow, give_back
 
 FUNCTIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "softplus")
@@ -42,133 +43,164 @@ class _MLP(ctypes.Structure):
     )
 
 
-def fits(scalars: Sequence[Tensor], embedding: Tensor, flat: Sequence[Tensor], activation: str) -> bool:
-    """Whether this module has a kernel for these arguments of `native_mlp`."""
+def fits(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron) -> bool:
+    """Whether this module has a kernel for a network at these inputs, of two dimensions each."""
     return (
-        all(x.dtype is torch.float32 and x.is_cpu for x in (*scalars, embedding, *flat))
+        all(x.dtype is torch.float32 and x.is_cpu for x in (*scalars, embedding, *network.layers))
         and max(len(scalars), embedding.shape[1]) <= MOST_INPUTS
-        and 5 <= len(flat) <= 2 * _ALL + 1
-        and activation in FUNCTIONS
+        and 5 <= len(network.layers) <= 2 * _ALL + 1
+        and network.activation in FUNCTIONS
         and library() is not None
     )
 
 
-def native_mlp(
-    scalars: Sequence[Tensor],
-    embedding: Tensor,
-    flat: Sequence[Tensor],
-    activation: str,
-    units: tuple[float, float, bool],
-    by_neuron: bool,
-) -> Tensor:
-    """Evaluates the network; differentiable once in all tensors.
+class Evaluation:
+    """One evaluation of a network and then its gradients, with what the second needs of the first.
 
     Args:
         scalars: S inputs that vary, each (B, N).
         embedding: (N, D), rows may be one.
-        flat: the first layer's weights (H, S) and (H, D) and its bias, then weight (out, in) and bias of every further
-            layer.
-        activation: name in `FUNCTIONS`.
-        units: what scalars are divided by, what the output is multiplied with, and whether it is squared before.
-        by_neuron: the output lies in memory neuron by neuron.
-
-    Returns:
-        (B, N).
+        network: for which, with these inputs, `fits`.
     """
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (*scalars, embedding, *flat))
-    how = len(scalars), activation, units, by_neuron, keep
-    return _NativeMLP.apply(how, *scalars, embedding, *flat)
+
+    def __init__(self, scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron) -> None:
+        layers = [x.contiguous() for x in network.layers]
+        if embedding.stride(1) != 1:
+            embedding = embedding.contiguous()
+        (batch, n), widths, (unit, gain, squared) = scalars[0].shape, [len(b) for b in layers[2:-2:2]], network.units
+        sizes = n, batch, len(scalars), embedding.shape[1], len(widths)
+        how = FUNCTIONS.index(network.activation), torch.get_num_threads()
+        described = _MLP(*sizes, *how, (c_int64 * MOST_LAYERS)(*widths), unit, gain, squared)
+        for k, scalar in enumerate(scalars):
+            described.scalars[k] = scalar.data_ptr()
+            described.scalar_stride[k][:] = scalar.stride()
+        described.embedding, described.embedding_stride = embedding.data_ptr(), embedding.stride(0)
+        _point_to(described, "", layers)
+        self.described, self._kept = described, None
+        self.scalars, self.embedding, self.layers = scalars, embedding, layers  # their memory is read
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Scalars, embedding and layers, contiguous where C wants them so."""
+        return [*self.scalars, self.embedding, *self.layers]
+
+    def output(self, by_last: Tensor | None = None, *, by_neuron: bool = False, keeps: bool = False) -> Tensor:
+        """Evaluates the network.
+
+        Args:
+            by_last: (N, B, H + 1), is given the derivatives by the last layer.
+            by_neuron: the output lies in memory neuron by neuron.
+            keeps: gradients follow.
+
+        Returns:
+            (B, N).
+        """
+        out = self.place_for_output(by_neuron, keeps)
+        if by_last is not None:
+            self.described.by_last = by_last.data_ptr()
+        loaded().lobula_mlp_forward(byref(self.described))
+        return out
+
+    def place_for_output(self, by_neuron: bool, keeps: bool) -> Tensor:
+        """Makes ready for `lobula_mlp_forward`, which fills what this returns; arguments as in `output`."""
+        described, like = self.described, self.scalars[0]
+        batch, n = like.shape
+        out = like.new_empty(n, batch).T if by_neuron else like.new_empty(batch, n)
+        described.out, described.out_stride = out.data_ptr(), (c_int64 * 2)(*out.stride())
+        if keeps:  # activations of all layers but the first, and the output before it is squared
+            kept = borrow(n * batch, sum(-(-len(b) // PAD) * PAD for b in self.layers[4:-2:2]) + 1, like)
+            described.kept = kept.data_ptr()
+            described.values = kept.data_ptr() + 4 * (kept.numel() - len(kept)) if described.squared else None
+            self._kept = kept
+        return out
+
+    def pull_back(
+        self, grad: Tensor, wanted: Sequence[bool], by_embedding: Tensor | None
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """Gradients, once.
+
+        Args:
+            grad: (B, N) by the output.
+            wanted: of which scalars.
+            by_embedding: (N, D), to which the gradient by the embedding is added.
+
+        Returns:
+            by every scalar (B, N) that is wanted, else None; and by every tensor of the layers.
+
+        Raises:
+            RuntimeError: if the output kept nothing, or this was called before.
+        """
+        places = self.places_for_gradients(grad, wanted, by_embedding)
+        loaded().lobula_mlp_backward(byref(self.described))
+        self.release()
+        return places
+
+    def places_for_gradients(
+        self, grad: Tensor, wanted: Sequence[bool], by_embedding: Tensor | None
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """Makes ready for `lobula_mlp_backward`, which fills what this returns, and after which `release` is called;
+        arguments as in `pull_back`."""
+        described, (batch, n) = self.described, grad.shape
+        if self._kept is None:
+            raise RuntimeError("perceptron: backward was called twice, expected once; evaluate the network again")
+        by_scalars = [grad.new_empty(n, batch).T if is_wanted else None for is_wanted in wanted]
+        by_layers = [torch.empty_like(x) for x in self.layers]
+        described.grad, described.grad_stride = grad.data_ptr(), (c_int64 * 2)(*grad.stride())
+        for k, by_scalar in enumerate(by_scalars):
+            described.grad_scalars[k] = None if by_scalar is None else by_scalar.data_ptr()
+        described.grad_embedding = None if by_embedding is None else by_embedding.data_ptr()
+        _point_to(described, "grad_", by_layers)
+        return by_scalars, by_layers
+
+    def release(self) -> None:
+        """Gives back what was kept for the gradients."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            give_back(kept)
 
 
-def native_last_layer(
-    scalars: Sequence[Tensor],
-    embedding: Tensor,
-    flat: Sequence[Tensor],
-    activation: str,
-    units: tuple[float, float, bool],
-) -> tuple[Tensor, Tensor]:
+def _point_to(described: _MLP, prefix: str, layers: Sequence[Tensor]) -> None:
+    """Places of the layers, or of their gradients."""
+    places = [x.data_ptr() for x in layers]
+    weights, biases = places[3::2], places[2::2]
+    getattr(described, prefix + "first")[:] = places[:2]
+    getattr(described, prefix + "weight")[1 : len(weights) + 1] = weights
+    getattr(described, prefix + "bias")[: len(biases)] = biases
+
+
+def native_mlp(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron, by_neuron: bool) -> Tensor:
+    """(B, N) output of a network; differentiable once in all tensors. Arguments as in `Evaluation`."""
+    tensors = (*scalars, embedding, *network.layers)
+    keeps = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return _NativeMLP.apply((len(scalars), network, by_neuron, keeps), *tensors)
+
+
+def native_last_layer(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron) -> tuple[Tensor, Tensor]:
     """Output (B, N), and its derivatives (N, B, H + 1) by the weights and the bias of the last layer; no gradients.
 
     Args:
-        scalars, embedding, flat, activation, units: as in `native_mlp`.
+        scalars, embedding, network: as in `Evaluation`.
     """
-    network, inputs = _described((len(scalars), activation, units), (*scalars, embedding, *flat))
-    (batch, n), width = scalars[0].shape, flat[-2].shape[1]
-    out, by_last = scalars[0].new_empty(batch, n), scalars[0].new_empty(n, batch, width + 1)
-    network.out, network.out_stride, network.by_last = out.data_ptr(), (c_int64 * 2)(*out.stride()), by_last.data_ptr()
-    loaded().lobula_mlp_forward(byref(network))
-    del inputs  # until here their memory was read
-    return out, by_last
+    (batch, n), width = scalars[0].shape, network.layers[-2].shape[1]
+    by_last = scalars[0].new_empty(n, batch, width + 1)
+    return Evaluation(scalars, embedding, network).output(by_last), by_last
 
 
 class _NativeMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx, how: tuple[Any, ...], *tensors: Tensor) -> Tensor:
-        n_scalars, _, units, by_neuron, keep = how
-        network, inputs = _described(how, tensors)
-        like, flat = tensors[0], tensors[n_scalars + 1 :]
-        batch, n = like.shape
-        kept = borrow(n * batch, sum(-(-len(b) // PAD) * PAD for b in flat[4:-2:2]) + 1, like) if keep else None
-        out = like.new_empty(n, batch).T if by_neuron else like.new_empty(batch, n)
-        network.out, network.out_stride = out.data_ptr(), (c_int64 * 2)(*out.stride())
-        _point_to_kept(network, kept, units)
-        loaded().lobula_mlp_forward(byref(network))
-        ctx.save_for_backward(*inputs)
-        ctx.how, ctx.kept, ctx.network = how, kept, network
-        return out
+        n_scalars, network, by_neuron, keeps = how
+        evaluation = Evaluation(tensors[:n_scalars], tensors[n_scalars], network)
+        ctx.save_for_backward(*evaluation.inputs)  # torch sees whether they were changed
+        ctx.evaluation = evaluation
+        return evaluation.output(by_neuron=by_neuron, keeps=keeps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.kept is None:
-            raise RuntimeError("blocked_mlp: backward was called twice, expected once; evaluate the network again")
-        tensors, n_scalars, network = ctx.saved_tensors, ctx.how[0], ctx.network
-        kept, ctx.kept = ctx.kept, None
-        batch, n = tensors[0].shape
-        wanted = ctx.needs_input_grad[1:]
-        by_scalars = [grad.new_empty(n, batch).T if wanted[k] else None for k in range(n_scalars)]
-        by_embedding = torch.empty_like(tensors[n_scalars], memory_format=torch.contiguous_format)
-        grads = [torch.zeros_like(t) for t in tensors[n_scalars + 1 :]]
-        network.grad, network.grad_stride = grad.data_ptr(), (c_int64 * 2)(*grad.stride())
-        for k, by_scalar in enumerate(by_scalars):
-            network.grad_scalars[k] = None if by_scalar is None else by_scalar.data_ptr()
-        network.grad_embedding = by_embedding.data_ptr() if wanted[n_scalars] else None
-        _point_to(network, "grad_", grads)
-        loaded().lobula_mlp_backward(byref(network))
-        give_back(kept)
-        return None, *by_scalars, by_embedding if wanted[n_scalars] else None, *grads
-
-
-def _described(how: tuple[Any, ...], tensors: Sequence[Tensor]) -> tuple[_MLP, list[Tensor]]:
-    """What C reads, and the tensors whose memory it points to."""
-    n_scalars, activation, (unit, gain, squared), *_ = how
-    scalars, embedding = tensors[:n_scalars], tensors[n_scalars]
-    flat = [x.contiguous() for x in tensors[n_scalars + 1 :]]
-    if embedding.stride(1) != 1:
-        embedding = embedding.contiguous()
-    (batch, n), widths = scalars[0].shape, [len(b) for b in flat[2:-2:2]]
-    sizes = n, batch, n_scalars, embedding.shape[1], len(widths), FUNCTIONS.index(activation), torch.get_num_threads()
-    network = _MLP(*sizes, (c_int64 * MOST_LAYERS)(*widths), unit, gain, squared)
-    for k, scalar in enumerate(scalars):
-        network.scalars[k] = scalar.data_ptr()
-        network.scalar_stride[k][:] = scalar.stride()
-    network.embedding, network.embedding_stride = embedding.data_ptr(), embedding.stride(0)
-    _point_to(network, "", flat)
-    return network, [*scalars, embedding, *flat]
-
-
-def _point_to(network: _MLP, prefix: str, flat: Sequence[Tensor]) -> None:
-    """Places of the layers, or of their gradients."""
-    places = [x.data_ptr() for x in flat]
-    weights, biases = places[3::2], places[2::2]
-    getattr(network, prefix + "first")[:] = places[:2]
-    getattr(network, prefix + "weight")[1 : len(weights) + 1] = weights
-    getattr(network, prefix + "bias")[: len(biases)] = biases
-
-
-def _point_to_kept(network: _MLP, kept: Tensor | None, units: tuple[float, float, bool]) -> None:
-    """Places of the activations, and after them of the output before it is squared."""
-    if kept is not None:
-        network.kept = kept.data_ptr()
-        values = kept.data_ptr() + 4 * (kept.numel() - len(kept))
-        network.values = values if units[2] else None
+        ctx.saved_tensors  # noqa: B018  raises if they were changed
+        evaluation: Evaluation = ctx.evaluation
+        *wanted, by_embedding = ctx.needs_input_grad[1 : len(evaluation.scalars) + 2]
+        by_embedding = grad.new_zeros(evaluation.embedding.shape) if by_embedding else None
+        by_scalars, by_layers = evaluation.pull_back(grad, wanted, by_embedding)
+        return None, *by_scalars, by_embedding, *by_layers

@@ -2,20 +2,19 @@
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_double, c_int64, c_void_p
+from ctypes import byref, c_double, c_int64, c_void_p
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lobula.kernels.native.build import library, loaded
 
-_NAMES = ("value", "grad", "step", "mean", "square")
 
-
-class _Parameter(ctypes.Structure):
+class _Group(ctypes.Structure):
     """As in update.c."""
 
-    _fields_ = (("size", c_int64), *((name, c_void_p) for name in _NAMES))
+    _fields_ = (("n", c_int64), *((name, c_void_p) for name in ("size", "value", "grad", "step", "mean", "square")))
 
 
 def fits(tensors: Sequence[Tensor]) -> bool:
@@ -25,8 +24,9 @@ def fits(tensors: Sequence[Tensor]) -> bool:
 
 def clip(gradients: Sequence[Tensor], limit: float) -> None:
     """Shortens all gradients together, in place, to a norm if they are longer; as `torch.nn.utils.clip_grad_norm_`."""
-    described = (_Parameter * len(gradients))(*(_Parameter(g.numel(), None, g.data_ptr()) for g in gradients))
-    loaded().lobula_clip(described, c_int64(len(gradients)), c_double(limit), c_int64(torch.get_num_threads()))
+    n, sizes = len(gradients), [g.numel() for g in gradients]
+    lists = (c_int64 * n)(*sizes), _places(gradients)
+    loaded().lobula_clip(c_int64(n), *lists, c_double(limit), c_int64(torch.get_num_threads()))
 
 
 class AdamGroup:
@@ -38,17 +38,20 @@ class AdamGroup:
     """
 
     def __init__(self, parameters: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]) -> None:
-        rows = zip(parameters, moments, strict=True)
-        places = ((p.numel(), None, None, *(x.data_ptr() for x in kept)) for p, kept in rows)
-        self._list = (_Parameter * len(parameters))(*(_Parameter(*row) for row in places))
+        n, sizes = len(parameters), [p.numel() for p in parameters]
         self._parameters = list(parameters)
+        self._lists: list[ctypes.Array[Any]] = [(c_int64 * n)(*sizes), *map(_places, zip(*moments, strict=True))]
 
     def step(self, rate: float, betas: tuple[float, float], eps: float) -> None:
         """One step at a learning rate; ``betas`` are the decays of both means, ``eps`` is added to the root."""
         gradients = [p.grad for p in self._parameters]  # contiguous copies live as long as C reads them
         gradients = [g if g is None or g.is_contiguous() else g.contiguous() for g in gradients]
-        for row, parameter, gradient in zip(self._list, self._parameters, gradients, strict=True):
-            row.value, row.grad = parameter.data_ptr(), None if gradient is None else gradient.data_ptr()
+        values, grads = _places(self._parameters), _places(gradients)
+        size, *moments = self._lists
+        group = _Group(len(gradients), *[ctypes.addressof(x) for x in (size, values, grads, *moments)])
         settings = (c_double(x) for x in (rate, *betas, eps))
-        n, n_threads = c_int64(len(gradients)), c_int64(torch.get_num_threads())
-        loaded().lobula_adam(self._list, n, *settings, n_threads)
+        loaded().lobula_adam(byref(group), *settings, c_int64(torch.get_num_threads()))
+
+
+def _places(tensors: Sequence[Tensor | None]) -> ctypes.Array[c_void_p]:
+    return (c_void_p * len(tensors))(*[None if x is None else x.data_ptr() for x in tensors])

@@ -1,0 +1,33 @@
+"""The loss and its gradient in C."""
+
+from ctypes import c_int64, c_void_p
+
+import torch
+from torch import Tensor
+
+from lobula.kernels.native.build import library, loaded
+
+
+def fits(prediction: Tensor, target: Tensor, weight: Tensor) -> bool:
+    """Whether this module has a kernel for these arguments of `scaled_mse`."""
+    return (
+        all(x.dtype is torch.float32 and x.is_cpu and x.is_contiguous() for x in (prediction, target, weight))
+        and prediction.ndim == 2
+        and target.shape == prediction.shape
+        and weight.shape == prediction.shape[1:]
+        and library() is not None
+    )
+
+
+def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of weight_i (prediction - target)^2, of no dimension, and its gradient (B, N) by the prediction.
+
+    Args:
+        prediction, target: (B, N).
+        weight: (N,).
+    """
+    loss, by_prediction = prediction.new_empty(()), torch.empty_like(prediction)
+    places = (c_void_p(x.data_ptr()) for x in (prediction, target, weight, by_prediction, loss))
+    sizes = (c_int64(size) for size in prediction.shape)
+    loaded().lobula_scaled_mse(*sizes, *places, c_int64(torch.get_num_threads()))
+    return loss, by_prediction

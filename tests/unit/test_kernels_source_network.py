@@ -1,0 +1,172 @@
+"""A graph network as one operation in C, and the loss, against their parts in float64."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lobula.config.model import ModelConfig
+from lobula.data import Streams, Wiring
+from lobula.kernels.native import build, loss, source_network
+from lobula.models import CircuitGNN, Scales
+from lobula.models.graph_network import GraphNetwork
+from lobula.training.objectives import scaled_mse
+
+pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here")
+
+
+def circuit(n: int, share: float, seed: int = 0, **config: object) -> CircuitGNN:
+    """A network over a random wiring, with rows that are empty and self-loops."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((n, n)) < share
+    mask[0, 1] = True
+    post, pre = np.nonzero(mask)
+    wiring = Wiring.from_edges(np.stack([pre, post]), n)
+    settings = ModelConfig(**{"hidden_dim": 9, "hidden_dim_update": 17, "w_init": "randn", **config})
+    return CircuitGNN(settings, wiring, Scales(0.7, 1.3, 1.0), Streams(seed))
+
+
+def frames(n: int, batch: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Voltage, external input and what comes back to the output."""
+    return tuple(torch.randn(3, batch, n, generator=torch.Generator().manual_seed(seed)))
+
+
+def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool = False) -> list[Tensor]:
+    """Output and gradients of everything, in float64; ``parts`` takes the network apart."""
+    voltage, external, upstream = batch
+    inputs = [x.detach().to(model.weight.dtype).requires_grad_(True) for x in (voltage, external)]
+    out = GraphNetwork.forward(model, *inputs) if parts else model(*inputs)
+    wanted = [*inputs, *model.parameters()]
+    found = torch.autograd.grad(out, wanted, upstream.to(out.dtype), allow_unused=True)
+    return [torch.zeros_like(w).double() if x is None else x.detach().double()
+            for x, w in zip((out, *found), (out, *wanted), strict=True)]  # fmt: skip
+
+
+def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
+    """Within rounding of single precision of the largest number of each tensor."""
+    for own, reference in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, reference, rtol=0, atol=5e-5 * max(1.0, float(reference.abs().max())))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(5, 40),
+    share=st.floats(0.0, 0.25),
+    batch=st.sampled_from([1, 2, 4, 7, 16, 32]),
+    is_shared=st.booleans(),
+    squared=st.booleans(),
+    n_layers=st.integers(2, 4),
+    n_threads=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_the_whole_equals_its_parts_in_double_precision(
+    n: int, share: float, batch: int, is_shared: bool, squared: bool, n_layers: int, n_threads: int, seed: int
+) -> None:
+    model = circuit(n, share, seed, n_layers=n_layers, g_phi_positive=squared, activation="tanh")
+    if is_shared:
+        model.share_messages()
+    given_frames, before = frames(n, batch, seed), torch.get_num_threads()
+    wanted = outcome(copy.deepcopy(model).double(), given_frames, parts=True)
+    arguments = *given_frames[:2], model.weight, model.embedding, model._in_one
+    assert source_network.fits(*arguments) is not model.pattern.is_dense
+    torch.set_num_threads(n_threads)
+    try:
+        found = outcome(model, given_frames)
+    finally:
+        torch.set_num_threads(before)
+    agree(found, wanted)
+
+
+@pytest.mark.parametrize("held", ["weight", "embedding", "inputs", "messages"])
+def test_gradients_that_are_wanted_are_those_of_all(held: str) -> None:
+    model, (voltage, external, upstream) = circuit(12, 0.2), frames(12, 3)
+    everything = outcome(model, (voltage, external, upstream))[3:]
+    names = [name for name, _ in model.named_parameters()]
+    left_out = [name for name in names if name == held or (held == "messages" and name.startswith("message_mlp"))]
+    for name in left_out:
+        model.get_parameter(name).requires_grad_(False)
+    model(voltage, external).backward(upstream)
+    for name, reference in zip(names, everything, strict=True):
+        gradient = model.get_parameter(name).grad
+        if name in left_out:
+            assert gradient is None
+        else:
+            torch.testing.assert_close(gradient.double(), reference, rtol=1e-6, atol=1e-6)
+
+
+def test_what_it_cannot_do_is_left_to_the_parts() -> None:
+    """Factors, double precision, more columns than C takes, wirings of most pairs; and single precision again."""
+    voltage, external, upstream = frames(12, 3)
+    low_rank = circuit(12, 0.2, rank=2)
+    assert low_rank._in_one is None
+    agree(outcome(low_rank, (voltage, external, upstream)), outcome(low_rank.double(), (voltage, external, upstream)))
+    dense = circuit(12, 0.9)
+    assert not source_network.fits(voltage, external, dense.weight, dense.embedding, dense._in_one)
+    model = circuit(12, 0.2)
+    many = torch.randn(40, 12)
+    assert not source_network.fits(many, many, model.weight, model.embedding, model._in_one)
+    before = outcome(model, (voltage, external, upstream))
+    doubled = outcome(model.double(), (voltage, external, upstream))
+    after = outcome(model.float(), (voltage, external, upstream))
+    agree(doubled, before)
+    for own, reference in zip(after, before, strict=True):
+        torch.testing.assert_close(own, reference, rtol=0, atol=0)
+
+
+def test_messages_that_become_shared_are_seen_by_the_next_call() -> None:
+    model, batch = circuit(12, 0.2), frames(12, 3)
+    apart = outcome(model, batch)
+    model.share_messages()
+    together = outcome(model, batch)
+    agree(together, outcome(model, batch, parts=True))
+    assert not torch.allclose(apart[0], together[0])
+
+
+def test_it_says_so_when_activations_are_gone_or_weights_have_changed() -> None:
+    model, (voltage, external, _) = circuit(12, 0.2), frames(12, 3)
+    out = model(voltage, external).sum()
+    out.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        out.backward()
+    out = model(voltage, external).sum()
+    with torch.no_grad():
+        model.weight.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.integers(1, 20), n=st.integers(1, 300), n_threads=st.integers(1, 3), seed=st.integers(0, 2**31))
+def test_loss_and_its_gradient(batch: int, n: int, n_threads: int, seed: int) -> None:
+    prediction, target, _ = (x.double() for x in frames(n, batch, seed))
+    weight = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    single = [x.float() for x in (prediction, target, weight)]
+    assert loss.fits(*single)
+    assert not loss.fits(prediction, target, weight)
+    results, before = [], torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        for values in (single, (prediction, target, weight)):
+            own = values[0].clone().requires_grad_(True)
+            value = 3.0 * scaled_mse(own, *values[1:])[0]
+            value.backward()
+            results.append((value.detach().double(), own.grad.double()))
+    finally:
+        torch.set_num_threads(before)
+    wanted = prediction.clone().requires_grad_(True)
+    (3.0 * (weight * (wanted - target).square()).mean()).backward()
+    for value, gradient in results:
+        torch.testing.assert_close(gradient, wanted.grad, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(value, 3.0 * (weight * (prediction - target).square()).mean(), rtol=1e-5, atol=1e-7)
+
+
+def test_loss_lets_not_a_number_through() -> None:
+    prediction = torch.tensor([[1.0, float("nan")]], requires_grad=True)
+    value = scaled_mse(prediction, torch.zeros(1, 2), torch.ones(2))[0]
+    value.backward()
+    assert value.isnan()
+    assert prediction.grad.isnan().tolist() == [[False, True]]
