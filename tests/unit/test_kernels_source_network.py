@@ -46,6 +46,11 @@ def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool
             for x, w in zip((out, *found), (out, *wanted), strict=True)]  # fmt: skip
 
 
+def is_one_operation(model: CircuitGNN, voltage: Tensor, external: Tensor) -> bool:
+    """Whether there is a kernel for these frames."""
+    return source_network.fits((voltage, external, model.weight, model.embedding), model._in_one)
+
+
 def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
     """Within rounding of single precision of the largest number of each tensor."""
     for own, reference in zip(found, wanted, strict=True):
@@ -71,8 +76,7 @@ def test_the_whole_equals_its_parts_in_double_precision(
         model.share_messages()
     given_frames, before = frames(n, batch, seed), torch.get_num_threads()
     wanted = outcome(copy.deepcopy(model).double(), given_frames, parts=True)
-    arguments = *given_frames[:2], model.weight, model.embedding, model._in_one
-    assert source_network.fits(*arguments) is not model.pattern.is_dense
+    assert is_one_operation(model, *given_frames[:2]) is not model.pattern.is_dense
     torch.set_num_threads(n_threads)
     try:
         found = outcome(model, given_frames)
@@ -105,10 +109,10 @@ def test_what_it_cannot_do_is_left_to_the_parts() -> None:
     assert low_rank._in_one is None
     agree(outcome(low_rank, (voltage, external, upstream)), outcome(low_rank.double(), (voltage, external, upstream)))
     dense = circuit(12, 0.9)
-    assert not source_network.fits(voltage, external, dense.weight, dense.embedding, dense._in_one)
+    assert not is_one_operation(dense, voltage, external)
     model = circuit(12, 0.2)
     many = torch.randn(40, 12)
-    assert not source_network.fits(many, many, model.weight, model.embedding, model._in_one)
+    assert not is_one_operation(model, many, many)
     before = outcome(model, (voltage, external, upstream))
     doubled = outcome(model.double(), (voltage, external, upstream))
     after = outcome(model.float(), (voltage, external, upstream))
@@ -137,6 +141,36 @@ def test_it_says_so_when_activations_are_gone_or_weights_have_changed() -> None:
         model.weight.mul_(2.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.backward()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_prediction_and_loss_as_one_operation(factor: float, is_shared: bool) -> None:
+    """Equal to the bit to one after the other, whatever follows the loss, and added to gradients that are there."""
+    model, (voltage, external, target), weight = circuit(30, 0.2), frames(30, 4), torch.rand(30)
+    if is_shared:
+        model.share_messages()
+    model.message_mlp.hidden[0].bias.requires_grad_(False)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    value, _ = scaled_mse(model(voltage, external), target, weight)
+    wanted = torch.autograd.grad(factor * value, parameters)
+    at_once = model.misfit(voltage, external, target, weight)
+    assert at_once == value
+    for _ in range(2):
+        (factor * model.misfit(voltage, external, target, weight)).backward()
+    for parameter, gradient in zip(parameters, wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, 2.0 * gradient)
+    assert model.message_mlp.hidden[0].bias.grad is None
+    assert circuit(12, 0.2, rank=2).misfit(voltage, external, target, weight) is None
+    assert copy.deepcopy(model).double().misfit(voltage, external, target, weight) is None
+
+
+def test_one_operation_pulls_back_once() -> None:
+    model, (voltage, external, target) = circuit(12, 0.2), frames(12, 3)
+    value = model.misfit(voltage, external, target, torch.ones(12))
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        value.backward()
 
 
 @settings(max_examples=30, deadline=None)

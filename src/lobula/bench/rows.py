@@ -18,6 +18,7 @@ from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Recording, RecordingWriter, Streams, Wiring
 from lobula.kernels import Perceptron, SparsePattern, blocked_mlp, message_sum, plain_mlp
 from lobula.models import CircuitGNN, Scales, message_function
+from lobula.models.base import AbstractDynamicsModel
 from lobula.regression.fit import fit_circuit
 from lobula.regression.tabulate import tabulate
 from lobula.simulation.graded import GradedCircuit
@@ -64,7 +65,10 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
         model.optimiser = optimiser
     voltage, external, target = batch
     optimiser.zero_grad()
-    loss, _ = scaled_mse(model(voltage, external), target, torch.ones(voltage.shape[1]))
+    weight = torch.ones(voltage.shape[1])
+    loss = model.misfit(voltage, external, target, weight) if isinstance(model, AbstractDynamicsModel) else None
+    if loss is None:
+        loss, _ = scaled_mse(model(voltage, external), target, weight)
     loss.backward()
     clip_norm(optimiser.param_groups[0]["params"], 1.0)
     optimiser.step()

@@ -105,6 +105,19 @@ class AbstractDynamicsModel(nn.Module, ABC):
         """(B, N) messages times given weights (E,), summed over the inputs."""
         return message_sum(weight, self.message(voltage).T, self.pattern).T
 
+    def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
+        """Prediction and loss as one operation, where a model has that; differentiable by its parameters.
+
+        Args:
+            voltage, external: (B, N).
+            target: (B, N) dv/dt [a.u./s].
+            weight: (N,) inverse variances [s^2/a.u.^2].
+
+        Returns:
+            Mean over frames and neurons of weight_i (prediction - target)^2, or None.
+        """
+        return None
+
     def linearise(self, voltage: Tensor, external: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Value and slopes of the update function at visited states.
 

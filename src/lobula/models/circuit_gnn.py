@@ -9,6 +9,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from lobula.kernels.native import loss
 from lobula.kernels.native import source_network as native
 from lobula.models.fields import all_but
 from lobula.models.graph_network import SourceNetwork
@@ -31,7 +32,16 @@ class CircuitGNN(SourceNetwork):
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt at voltage and external input, each (B, N)."""
         if self._in_one is not None:
-            arguments = voltage, external, self.weight, self.embedding, self._in_one
-            if native.fits(*arguments):
-                return native.source_network(*arguments, is_shared=self._is_shared)
+            tensors = voltage, external, self.weight, self.embedding
+            if native.fits(tensors, self._in_one):
+                return native.source_network(tensors, self._in_one, self._is_shared)
         return super().forward(voltage, external)
+
+    def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
+        """Prediction and loss as one operation, where there are kernels for it."""
+        if self._in_one is None:
+            return None
+        tensors = voltage, external, self.weight, self.embedding
+        if not (native.fits(tensors, self._in_one) and loss.fits(voltage, target, weight)):  # prediction: as voltage
+            return None
+        return native.misfit(tensors, target, weight, self._in_one, self._is_shared)

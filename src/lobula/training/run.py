@@ -273,15 +273,18 @@ class _Trainer:
         """One optimiser step on one batch; returns the parts of the loss. Reads nothing back from a GPU."""
         held = self.held if phase.held else None
         lower = self.settings.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
-            predict = partial(held.predict, self.model) if held else self.model
-            prediction, target = compared(self.settings, phase.regime, predict, batch, self.recording.dt)
         # === LLM-MODIFIABLE: LOSS START ===
         # What is compared and how it is weighted, more terms. Not: what `total`, `parts` and `penalties` are.
-        if held or self.settings.loss == "scaled_mse":
-            loss, parts = scaled_mse(prediction, target, held.weight if held else self.loss_weight)
-        else:
-            loss, parts = norm(prediction, target)
+        # `at_once` is prediction and `scaled_mse` as one operation; another loss must leave it out.
+        loss, parts = self.at_once(phase, batch)
+        if loss is None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
+                predict = partial(held.predict, self.model) if held else self.model
+                prediction, target = compared(self.settings, phase.regime, predict, batch, self.recording.dt)
+            if held or self.settings.loss == "scaled_mse":
+                loss, parts = scaled_mse(prediction, target, held.weight if held else self.loss_weight)
+            else:
+                loss, parts = norm(prediction, target)
         penalties = {} if held else self.penalties(self.model, batch.first)
         total = total_loss(loss, penalties)
         # === LLM-MODIFIABLE: LOSS END ===
@@ -294,6 +297,14 @@ class _Trainer:
         optimiser.step()
         # === LLM-MODIFIABLE: BACKWARD AND STEP END ===
         return {name: value.detach() for name, value in {"loss": total, **parts, **penalties}.items()}
+
+    def at_once(self, phase: Phase, batch: Batch) -> tuple[torch.Tensor | None, dict[str, torch.Tensor]]:
+        """The loss at single frames and its parts as one operation; None where the settings or the model need more."""
+        is_plain = self.settings.loss == "scaled_mse" and self.settings.precision != "bf16"
+        if phase.held or phase.regime != "one_step" or not is_plain:
+            return None, {}
+        loss = self.model.misfit(batch.voltage, batch.external, batch.target, self.loss_weight)
+        return loss, {} if loss is None else {"prediction": loss}
 
     def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:
         """Writes a row of metrics.csv and moves the progress bar."""

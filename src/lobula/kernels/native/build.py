@@ -23,7 +23,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 SOURCES = ("hats.c", "loss.c", "message_sum.c", "mlp.c", "source_network.c", "update.c")
-HEADERS = ("first_layer.h", "message_sum.h", "mlp.h", "product.h", "vectors.h")
+HEADERS = ("first_layer.h", "loss.h", "message_sum.h", "mlp.h", "product.h", "vectors.h")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-march=native", "-fopenmp", "-fPIC")
 SWITCH = "LOBULA_NATIVE"
 """Environment variable: 0 leaves everything to torch."""

@@ -1,11 +1,21 @@
 """The loss and its gradient in C."""
 
-from ctypes import c_int64, c_void_p
+import ctypes
+from ctypes import byref, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from lobula.kernels.native.build import library, loaded
+
+
+class Loss(ctypes.Structure):
+    """As in loss.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("n_frames", "n", "n_threads")),
+        *((name, c_void_p) for name in ("prediction", "target", "weight", "by_prediction", "loss")),
+    )
 
 
 def fits(prediction: Tensor, target: Tensor, weight: Tensor) -> bool:
@@ -27,7 +37,11 @@ def scaled_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
         weight: (N,).
     """
     loss, by_prediction = prediction.new_empty(()), torch.empty_like(prediction)
-    places = (c_void_p(x.data_ptr()) for x in (prediction, target, weight, by_prediction, loss))
-    sizes = (c_int64(size) for size in prediction.shape)
-    loaded().lobula_scaled_mse(*sizes, *places, c_int64(torch.get_num_threads()))
+    loaded().lobula_scaled_mse(byref(described(prediction, target, weight, by_prediction, loss)))
     return loss, by_prediction
+
+
+def described(prediction: Tensor, target: Tensor, weight: Tensor, by_prediction: Tensor, loss: Tensor) -> Loss:
+    """What C reads, and where it puts gradient and loss."""
+    places = (x.data_ptr() for x in (prediction, target, weight, by_prediction, loss))
+    return Loss(*prediction.shape, torch.get_num_threads(), *places)

@@ -1,19 +1,32 @@
-// A graph network whose messages depend on their source alone: messages, their sums and the update in one call.
+// A graph network whose messages depend on their source alone: messages, their sums and the update in one call, and all
+// of a training step up to the gradients.
+#include "loss.h"
 #include "message_sum.h"
 #include "mlp.h"
 
-// `sent` is where the message network puts its output, and `summed` what the update network reads; both (N, B).
-void lobula_source_network(const Mlp *message, const Pattern *pattern, const float *weight, const float *sent,
-                           float *summed, const Mlp *update) {
-    lobula_mlp_forward(message);
-    lobula_message_sum(pattern, weight, sent, summed);
-    lobula_mlp_forward(update);
+typedef struct { // as in source_network.py; the networks' outputs and gradients lie where the others read them
+    Mlp *message, *update;
+    const Pattern *pattern;
+    const float *weight, *sent; // (E,); (N, B) output of the message network
+    float *summed;              // (N, B) input of the update network
+    const float *by_summed;     // (N, B) gradient that the update network gives
+    float *by_weight, *by_sent; // (E,) or NULL; (N, B) gradient that the message network reads
+} Network;
+
+void lobula_source_network(const Network *m) {
+    lobula_mlp_forward(m->message);
+    lobula_message_sum(m->pattern, m->weight, m->sent, m->summed);
+    lobula_mlp_forward(m->update);
 }
 
-// `by_summed` is where the update network puts its gradient, and `by_sent` what the message network reads.
-void lobula_source_network_back(const Mlp *message, const Pattern *pattern, const float *weight, const float *sent,
-                                const float *by_summed, float *by_weight, float *by_sent, const Mlp *update) {
-    lobula_mlp_backward(update);
-    lobula_message_sum_back(pattern, weight, sent, by_summed, by_weight, by_sent);
-    lobula_mlp_backward(message);
+void lobula_source_network_back(const Network *m) {
+    lobula_mlp_backward(m->update);
+    lobula_message_sum_back(m->pattern, m->weight, m->sent, m->by_summed, m->by_weight, m->by_sent);
+    lobula_mlp_backward(m->message);
+}
+
+void lobula_source_network_fit(const Network *m, const Loss *loss) {
+    lobula_source_network(m);
+    lobula_scaled_mse(loss);
+    lobula_source_network_back(m);
 }

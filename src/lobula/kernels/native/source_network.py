@@ -6,7 +6,9 @@ Its parts one by one are the same C, but what torch does around every operation 
 circuit.
 """
 
+import ctypes
 import typing
+from collections.abc import Sequence
 from ctypes import byref, c_void_p
 from typing import NamedTuple
 
@@ -14,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lobula.kernels.native import message_sum, mlp
+from lobula.kernels.native import loss, message_sum, mlp
 from lobula.kernels.native.build import loaded
+from lobula.kernels.native.loss import Loss
 from lobula.kernels.native.mlp import Evaluation
 from lobula.kernels.perceptron import Perceptron
 
@@ -37,8 +40,9 @@ class Parts(NamedTuple):
     update: Perceptron
 
 
-def fits(voltage: Tensor, external: Tensor, weight: Tensor, embedding: Tensor, network: Parts) -> bool:
+def fits(tensors: Sequence[Tensor], network: Parts) -> bool:
     """Whether there are kernels for these arguments of `source_network`."""
+    voltage, external, weight, embedding = tensors
     return (
         voltage.ndim == 2
         and not network.pattern.is_dense
@@ -49,59 +53,138 @@ def fits(voltage: Tensor, external: Tensor, weight: Tensor, embedding: Tensor, n
     )
 
 
-def source_network(
-    voltage: Tensor, external: Tensor, weight: Tensor, embedding: Tensor, network: Parts, is_shared: bool = False
-) -> Tensor:
+def source_network(tensors: Sequence[Tensor], network: Parts, is_shared: bool = False) -> Tensor:
     """Evaluates a network; differentiable once in all tensors.
 
     Args:
-        voltage, external: (B, N).
-        weight: (E,) one value per edge, in the order of the wiring.
-        embedding: (N, D).
+        tensors: voltage (B, N), external input (B, N), weight (E,) per edge in the order of the wiring, and embedding
+            (N, D).
         network: for which, with these inputs, `fits`.
         is_shared: g sees zeros in place of the embedding, and is one function for all neurons.
 
     Returns:
         (B, N).
     """
-    tensors = voltage, external, weight, embedding, *network.message.layers, *network.update.layers
-    keeps = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return _SourceNetwork.apply((network, is_shared, keeps), *tensors)
+    everything = *tensors, *network.message.layers, *network.update.layers
+    keeps = torch.is_grad_enabled() and any(t.requires_grad for t in everything)
+    return _SourceNetwork.apply((network, is_shared, keeps), *everything)
 
 
-class _SourceNetwork(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, how: tuple[Parts, bool, bool], *tensors: Tensor) -> Tensor:
-        (network, is_shared, keeps), (voltage, external, weight, embedding, *_) = how, tensors
+def misfit(
+    tensors: Sequence[Tensor], target: Tensor, loss_weight: Tensor, network: Parts, is_shared: bool = False
+) -> Tensor:
+    """Mean of loss_weight_i (prediction - target)^2, computed together with its gradients.
+
+    The same as prediction, loss and backward pass one by one, with less of what torch does around each.
+
+    Args:
+        tensors, network, is_shared: as in `source_network`.
+        target: (B, N).
+        loss_weight: (N,); with these `loss.fits`.
+    """
+    everything = *tensors, *network.message.layers, *network.update.layers
+    return _Misfit.apply((target, loss_weight, network, is_shared), *everything)
+
+
+class _Described(ctypes.Structure):
+    """As in source_network.c."""
+
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in ("message", "update", "pattern", "weight", "sent", "summed", "by_summed", "by_weight", "by_sent")
+    )
+
+
+class _Run:
+    """One evaluation and its gradients; owns the memory that C reads and fills.
+
+    Args:
+        tensors: voltage and external (B, N), weight (E,), embedding (N, D).
+        network, is_shared: as in `source_network`.
+        keeps: gradients follow.
+
+    Attributes:
+        out: (B, N) prediction, once it is there.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], network: Parts, is_shared: bool, keeps: bool) -> None:
+        voltage, external, weight, embedding = tensors
         seen = torch.zeros_like(embedding[:1]).expand(len(embedding), -1) if is_shared else embedding
         message = Evaluation((voltage,), seen, network.message)
         sent = message.place_for_output(by_neuron=True, keeps=keeps).T
         summed, values = torch.empty_like(sent), weight.contiguous()
         update = Evaluation((voltage, summed.T, external), embedding, network.update)
-        out = update.place_for_output(by_neuron=False, keeps=keeps)
-        pattern = message_sum.described(network.pattern, sent)
-        places = (c_void_p(x.data_ptr()) for x in (values, sent, summed))
-        loaded().lobula_source_network(byref(message.described), byref(pattern), *places, byref(update.described))
+        self.out = update.place_for_output(by_neuron=False, keeps=keeps)
+        self._message, self._update, self._is_shared = message, update, is_shared
+        self._sent, self._values, self._pattern = sent, values, message_sum.described(network.pattern, sent)
+        parts = (ctypes.addressof(x) for x in (message.described, update.described, self._pattern))
+        self._described = _Described(*parts, *(x.data_ptr() for x in (values, sent, summed)))
+
+    def evaluate(self) -> None:
+        """Fills the prediction."""
+        loaded().lobula_source_network(byref(self._described))
+
+    def pull_back(self, grad: Tensor, wanted: Sequence[bool], loss: Loss | None = None) -> list[Tensor | None]:
+        """Gradients, once.
+
+        Args:
+            grad: (B, N) by the prediction.
+            wanted: whether of voltage, external, weight and embedding; the layers' are computed always.
+            loss: prediction and loss are computed first, in the same call, and with the loss ``grad``.
+
+        Returns:
+            by voltage, external, weight and embedding, None for what is not wanted, and by all layers.
+        """
+        (by_voltage, by_external, by_weight, by_embedding), message, update = wanted, self._message, self._update
+        to_weight, to_sent = torch.empty_like(self._values) if by_weight else None, torch.empty_like(self._sent)
+        to_embedding = grad.new_zeros(update.embedding.shape) if by_embedding else None
+        to_inputs, to_update = update.places_for_gradients(grad, (by_voltage, True, by_external), to_embedding)
+        to_sender = None if self._is_shared else to_embedding
+        (as_source,), to_message = message.places_for_gradients(to_sent.T, (by_voltage,), to_sender)
+        as_target, to_summed, to_external = to_inputs
+        places = (None if x is None else x.data_ptr() for x in (to_summed, to_weight, to_sent))
+        self._described.by_summed, self._described.by_weight, self._described.by_sent = places
+        if loss is None:
+            loaded().lobula_source_network_back(byref(self._described))
+        else:
+            loaded().lobula_source_network_fit(byref(self._described), byref(loss))
+        message.release()
+        update.release()
+        to_voltage = as_target if as_target is None or as_source is None else as_target + as_source
+        return [to_voltage, to_external, to_weight, to_embedding, *to_message, *to_update]
+
+
+class _SourceNetwork(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, how: tuple[Parts, bool, bool], *tensors: Tensor) -> Tensor:
+        network, is_shared, keeps = how
+        ctx.run = _Run(tensors[:4], network, is_shared, keeps)
         ctx.save_for_backward(*tensors)  # torch sees whether they were changed
-        ctx.parts = message, pattern, values, sent, update, is_shared
-        return out
+        ctx.run.evaluate()
+        return ctx.run.out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        _, _, _, embedding, *_ = ctx.saved_tensors
-        _, by_voltage, by_external, by_weight, by_embedding, *_ = ctx.needs_input_grad
-        message, pattern, values, sent, update, is_shared = ctx.parts
-        to_embedding = grad.new_zeros(embedding.shape) if by_embedding else None
-        to_weight, to_sent = torch.empty_like(values) if by_weight else None, torch.empty_like(sent)
-        of_inputs = by_voltage, True, by_external
-        (as_target, to_summed, to_external), to_update = update.places_for_gradients(grad, of_inputs, to_embedding)
-        to_source = None if is_shared else to_embedding
-        (as_source,), to_message = message.places_for_gradients(to_sent.T, (by_voltage,), to_source)
-        tensors = values, sent, to_summed, to_weight, to_sent
-        places = (None if x is None else c_void_p(x.data_ptr()) for x in tensors)
-        loaded().lobula_source_network_back(byref(message.described), byref(pattern), *places, byref(update.described))
-        message.release()
-        update.release()
-        to_voltage = as_target + as_source if by_voltage else None
-        return None, to_voltage, to_external, to_weight, to_embedding, *to_message, *to_update
+        ctx.saved_tensors  # noqa: B018  raises if they were changed
+        return None, *ctx.run.pull_back(grad, ctx.needs_input_grad[1:5])
+
+
+class _Misfit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, how: tuple[Tensor, Tensor, Parts, bool], *tensors: Tensor) -> Tensor:
+        target, loss_weight, network, is_shared = how
+        run = _Run(tensors[:4], network, is_shared, keeps=True)
+        value, by_prediction = target.new_empty(()), torch.empty_like(target)
+        described = loss.described(run.out, target, loss_weight, by_prediction, value)
+        ctx.gradients = run.pull_back(by_prediction, ctx.needs_input_grad[1:5], described)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("misfit: backward was called twice, expected once; evaluate it again")
+        factor = float(grad)
+        return None, *(gradients if factor == 1.0 else [None if x is None else factor * x for x in gradients])
