@@ -136,6 +136,12 @@ def test_a_compiler_that_fails_is_quoted(
     assert not list(tmp_path.iterdir()), "nothing half made is left"
 
 
+@needs_compiler
+def test_another_compiler_is_asked_where_the_named_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/bin/false")
+    assert build.compiled(AVX2, [tmp_path]).exists()
+
+
 def test_nowhere_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="writable"):
         build.compiled(build.FLAGS, [])

@@ -48,7 +48,7 @@ def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool
 
 def is_one_operation(model: CircuitGNN, voltage: Tensor, external: Tensor) -> bool:
     """Whether there is a kernel for these frames."""
-    return source_network.fits((voltage, external, model.weight, model.embedding), model._in_one)
+    return model._in_one is not None and source_network.frames_fit(voltage, external)
 
 
 def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
@@ -145,24 +145,46 @@ def test_it_says_so_when_activations_are_gone_or_weights_have_changed() -> None:
 
 @pytest.mark.parametrize("factor", [1.0, 2.5])
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_prediction_and_loss_as_one_operation(factor: float, is_shared: bool) -> None:
+@pytest.mark.parametrize("held", ["weight", "message_mlp.hidden.0.bias", None])
+def test_prediction_and_loss_as_one_operation(factor: float, is_shared: bool, held: str | None) -> None:
     """Equal to the bit to one after the other, whatever follows the loss, and added to gradients that are there."""
     model, (voltage, external, target), weight = circuit(30, 0.2), frames(30, 4), torch.rand(30)
     if is_shared:
         model.share_messages()
-    model.message_mlp.hidden[0].bias.requires_grad_(False)
+    if held is not None:
+        model.get_parameter(held).requires_grad_(False)
     parameters = [p for p in model.parameters() if p.requires_grad]
     value, _ = scaled_mse(model(voltage, external), target, weight)
     wanted = torch.autograd.grad(factor * value, parameters)
-    at_once = model.misfit(voltage, external, target, weight)
-    assert at_once == value
+    assert model.misfit(voltage, external, target, weight) == value
     for _ in range(2):
         (factor * model.misfit(voltage, external, target, weight)).backward()
     for parameter, gradient in zip(parameters, wanted, strict=True):
         torch.testing.assert_close(parameter.grad, 2.0 * gradient)
-    assert model.message_mlp.hidden[0].bias.grad is None
+    assert held is None or model.get_parameter(held).grad is None
+
+
+def test_loss_of_what_it_cannot_do_is_left_to_others() -> None:
+    model, (voltage, external, target), weight = circuit(12, 0.2), frames(12, 3), torch.rand(12)
+    assert model.misfit(voltage, external, target, weight) is not None
+    assert model.misfit(voltage, external, target[:2], weight) is None
+    assert model.misfit(voltage.T.contiguous().T, external, target, weight) is None, (
+        "frames do not lie one after the other"
+    )
     assert circuit(12, 0.2, rank=2).misfit(voltage, external, target, weight) is None
-    assert copy.deepcopy(model).double().misfit(voltage, external, target, weight) is None
+    assert model.double().misfit(voltage, external, target, weight) is None
+
+
+def test_a_copy_has_gradients_of_its_own() -> None:
+    model, (voltage, external, target) = circuit(12, 0.2), frames(12, 3)
+    model(voltage, external)
+    copied = copy.deepcopy(model)
+    copied.misfit(voltage, external, target, torch.ones(12)).backward()
+    assert all(p.grad is not None for p in copied.parameters())
+    assert all(p.grad is None for p in model.parameters())
+    with torch.no_grad():
+        copied.weight.zero_()
+    assert not torch.equal(model(voltage, external), copied(voltage, external))
 
 
 def test_one_operation_pulls_back_once() -> None:

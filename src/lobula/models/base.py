@@ -106,7 +106,7 @@ class AbstractDynamicsModel(nn.Module, ABC):
         return message_sum(weight, self.message(voltage).T, self.pattern).T
 
     def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
-        """Prediction and loss as one operation, where a model has that; differentiable by its parameters.
+        """Prediction and loss as one operation, where a model has that; `backward` adds to the gradients of parameters.
 
         Args:
             voltage, external: (B, N).

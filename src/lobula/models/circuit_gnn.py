@@ -5,6 +5,7 @@ r"""The graph neural network of the fly circuit (flyvis_A).
 Reference: Allier et al. (2026), arXiv 2602.13325.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
@@ -23,25 +24,30 @@ class CircuitGNN(SourceNetwork):
 
     @cached_property
     def _in_one(self) -> native.Parts | None:
-        """As one operation; None where weights are made of factors. Parameters are the same wherever they move."""
+        """What makes it one operation; None where weights are made of factors, or there are no kernels for it."""
         if low_rank(self) is not None:
             return None
         networks = self.message_mlp.in_units(self.message_units), self.update_mlp.in_units(self.update_units)
-        return native.Parts(self.pattern, *networks)
+        parts = native.Parts(self.pattern, *networks)
+        return parts if native.fits(self.weight, self.embedding, parts) else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CircuitGNN":
+        """What torch calls to move a model or to change its precision."""
+        self.__dict__.pop("_in_one", None)
+        return super()._apply(fn, recurse)
 
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt at voltage and external input, each (B, N)."""
-        if self._in_one is not None:
-            tensors = voltage, external, self.weight, self.embedding
-            if native.fits(tensors, self._in_one):
-                return native.source_network(tensors, self._in_one, self._is_shared)
-        return super().forward(voltage, external)
+        if self._in_one is None or not native.frames_fit(voltage, external):
+            return super().forward(voltage, external)
+        tensors = voltage, external, self.weight, self.embedding
+        return native.source_network(tensors, self._in_one, self._is_shared)
 
     def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
         """Prediction and loss as one operation, where there are kernels for it."""
-        if self._in_one is None:
+        if self._in_one is None or not native.frames_fit(voltage, external):
+            return None
+        if not loss.fits(voltage, target, weight):  # the prediction is as the voltage
             return None
         tensors = voltage, external, self.weight, self.embedding
-        if not (native.fits(tensors, self._in_one) and loss.fits(voltage, target, weight)):  # prediction: as voltage
-            return None
         return native.misfit(tensors, target, weight, self._in_one, self._is_shared)

@@ -69,18 +69,26 @@ def compiled(flags: Sequence[str], folders: Sequence[Path]) -> Path:
             return folder / name
     if not folders:
         raise OSError(f"no folder to compile into; make {_HERE / '__pycache__'} or ~/.cache writable")
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "cc"))), None)
-    if compiler is None:
-        raise OSError("no C compiler found; install gcc, or name one with CC=...")
+    found = dict.fromkeys(filter(None, map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "cc"))))
+    problem = OSError("no C compiler found; install gcc, or name one with CC=...")
+    for compiler in found:
+        try:
+            return _compiled_by(compiler, flags, folders[0], name)
+        except OSError as error:
+            problem = error
+    raise problem
+
+
+def _compiled_by(compiler: str, flags: Sequence[str], folder: Path, name: str) -> Path:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=folders[0]) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         built = [Path(temporary, source).with_suffix(".o") for source in SOURCES]
         for source, output in zip(SOURCES, built, strict=True):
             _call(compiler, *flags, "-c", _HERE / source, "-o", output)
         _call(compiler, "-shared", *built, *_openmp(), "-lm", "-o", Path(temporary, name))
-        os.replace(Path(temporary, name), folders[0] / name)  # other processes may be doing the same
+        os.replace(Path(temporary, name), folder / name)  # other processes may be doing the same
     logger.info("kernels: compiled in %.1f s", time.monotonic() - began)
-    return folders[0] / name
+    return folder / name
 
 
 def _call(*words: str | Path) -> None:

@@ -10,7 +10,7 @@ import ctypes
 import typing
 from collections.abc import Sequence
 from ctypes import byref, c_void_p
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,15 +40,24 @@ class Parts(NamedTuple):
     update: Perceptron
 
 
-def fits(tensors: Sequence[Tensor], network: Parts) -> bool:
-    """Whether there are kernels for these arguments of `source_network`."""
-    voltage, external, weight, embedding = tensors
+def fits(weight: Tensor, embedding: Tensor, network: Parts) -> bool:
+    """Whether there are kernels for a network, whatever its frames."""
+    scalars = [embedding[:, 0]] * 3  # stand for voltage, summed message and external input
     return (
-        voltage.ndim == 2
-        and not network.pattern.is_dense
-        and message_sum.fits(weight, voltage.T)
-        and mlp.fits((voltage,), embedding, network.message)
-        and mlp.fits((voltage, external), embedding, network.update)
+        not network.pattern.is_dense
+        and message_sum.fits(weight, embedding[:, :1])
+        and mlp.fits(scalars[:1], embedding, network.message)
+        and mlp.fits(scalars, embedding, network.update)
+    )
+
+
+def frames_fit(voltage: Tensor, external: Tensor) -> bool:
+    """Whether these frames are for the kernels."""
+    return (
+        voltage.dtype is external.dtype is torch.float32
+        and voltage.is_cpu
+        and voltage.ndim == 2
+        and len(voltage) <= message_sum.MOST_COLUMNS
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -75,15 +84,17 @@ def misfit(
 ) -> Tensor:
     """Mean of loss_weight_i (prediction - target)^2, computed together with its gradients.
 
-    The same as prediction, loss and backward pass one by one, with less of what torch does around each.
+    The same as prediction, loss and backward pass one by one, with less of what torch does around each. For `backward`,
+    which adds to the `grad` of weight, embedding and layers; `torch.autograd.grad` finds none but the first of them.
 
     Args:
-        tensors, network, is_shared: as in `source_network`.
+        tensors, network, is_shared: as in `source_network`; no gradients reach voltage and external input.
         target: (B, N).
         loss_weight: (N,); with these `loss.fits`.
     """
-    everything = *tensors, *network.message.layers, *network.update.layers
-    return _Misfit.apply((target, loss_weight, network, is_shared), *everything)
+    parameters = [*tensors[2:], *network.message.layers, *network.update.layers]
+    first = next((x for x in parameters if x.requires_grad), None)
+    return _Misfit.apply((tensors, target, loss_weight, network, is_shared), parameters, first)
 
 
 class _Described(ctypes.Structure):
@@ -171,20 +182,29 @@ class _SourceNetwork(torch.autograd.Function):
 
 
 class _Misfit(torch.autograd.Function):
+    """Torch would take longer to hand the gradients to seventeen tensors than Python takes."""
+
     @staticmethod
-    def forward(ctx, how: tuple[Tensor, Tensor, Parts, bool], *tensors: Tensor) -> Tensor:
-        target, loss_weight, network, is_shared = how
-        run = _Run(tensors[:4], network, is_shared, keeps=True)
+    def forward(ctx, how: tuple[Any, ...], parameters: list[Tensor], first: Tensor | None) -> Tensor:
+        tensors, target, loss_weight, network, is_shared = how
+        run = _Run(tensors, network, is_shared, keeps=True)
         value, by_prediction = target.new_empty(()), torch.empty_like(target)
         described = loss.described(run.out, target, loss_weight, by_prediction, value)
-        ctx.gradients = run.pull_back(by_prediction, ctx.needs_input_grad[1:5], described)
+        wanted = False, False, *(x.requires_grad for x in parameters[:2])
+        _, _, *gradients = run.pull_back(by_prediction, wanted, described)
+        ctx.found = [(x, gradient) for x, gradient in zip(parameters, gradients, strict=True) if x.requires_grad]
         return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:
+    def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:
+        found, ctx.found = ctx.found, None
+        if found is None:
             raise RuntimeError("misfit: backward was called twice, expected once; evaluate it again")
         factor = float(grad)
-        return None, *(gradients if factor == 1.0 else [None if x is None else factor * x for x in gradients])
+        if factor != 1.0:
+            found = [(parameter, factor * gradient) for parameter, gradient in found]
+        (_, of_first), *others = found
+        for parameter, gradient in others:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return None, None, of_first
