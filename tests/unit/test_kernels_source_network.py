@@ -1,6 +1,7 @@
 """A graph network as one operation in C, and the loss, against their parts in float64."""
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -185,6 +186,19 @@ def test_a_copy_has_gradients_of_its_own() -> None:
     with torch.no_grad():
         copied.weight.zero_()
     assert not torch.equal(model(voltage, external), copied(voltage, external))
+
+
+@pytest.mark.parametrize("pulled_back", [False, True])
+def test_what_was_read_is_let_go_at_once(pulled_back: bool) -> None:
+    """And not only when Python looks for cycles, which it may never find through torch's graph."""
+    model, (voltage, external, target), weight = circuit(12, 0.2), frames(12, 3), torch.ones(12)
+    for evaluate in (lambda v: model(v, external).sum(), lambda v: model.misfit(v, external, target, weight)):
+        read = voltage.clone()
+        out, seen = evaluate(read), weakref.ref(read)
+        if pulled_back:
+            out.backward()
+        del read, out
+        assert seen() is None
 
 
 def test_one_operation_pulls_back_once() -> None:

@@ -115,7 +115,7 @@ class _Run:
         keeps: gradients follow.
 
     Attributes:
-        out: (B, N) prediction, once it is there.
+        out: (B, N) place of the prediction.
     """
 
     def __init__(self, tensors: Sequence[Tensor], network: Parts, is_shared: bool, keeps: bool) -> None:
@@ -131,9 +131,12 @@ class _Run:
         parts = (ctypes.addressof(x) for x in (message.described, update.described, self._pattern))
         self._described = _Described(*parts, *(x.data_ptr() for x in (values, sent, summed)))
 
-    def evaluate(self) -> None:
-        """Fills the prediction."""
+    def evaluated(self) -> Tensor:
+        """(B, N) prediction, which is then no longer kept here: it will know of this run."""
         loaded().lobula_source_network(byref(self._described))
+        out = self.out
+        del self.out
+        return out
 
     def pull_back(self, grad: Tensor, wanted: Sequence[bool], loss: Loss | None = None) -> list[Tensor | None]:
         """Gradients, once.
@@ -169,10 +172,9 @@ class _SourceNetwork(torch.autograd.Function):
     @staticmethod
     def forward(ctx, how: tuple[Parts, bool, bool], *tensors: Tensor) -> Tensor:
         network, is_shared, keeps = how
-        ctx.run = _Run(tensors[:4], network, is_shared, keeps)
+        run = ctx.run = _Run(tensors[:4], network, is_shared, keeps)
         ctx.save_for_backward(*tensors)  # torch sees whether they were changed
-        ctx.run.evaluate()
-        return ctx.run.out
+        return run.evaluated()
 
     @staticmethod
     @once_differentiable
