@@ -1,6 +1,7 @@
 """A graph network as one operation in C, and the loss, against their parts in float64."""
 
 import copy
+import gc
 import weakref
 
 import numpy as np
@@ -199,6 +200,18 @@ def test_what_was_read_is_let_go_at_once(pulled_back: bool) -> None:
             out.backward()
         del read, out
         assert seen() is None
+
+
+def test_a_prediction_outlives_its_model() -> None:
+    """C reads the wiring when the gradients are asked for."""
+    model, (voltage, external, upstream) = circuit(12, 0.2), frames(12, 3)
+    parameters, wanted = list(model.parameters()), outcome(model, (voltage, external, upstream))[3:]
+    pattern, out = weakref.ref(model.pattern), model(voltage, external)
+    del model
+    gc.collect()
+    assert pattern() is not None
+    for own, reference in zip(torch.autograd.grad(out, parameters, upstream), wanted, strict=True):
+        torch.testing.assert_close(own.double(), reference, rtol=0, atol=0)
 
 
 def test_one_operation_pulls_back_once() -> None:

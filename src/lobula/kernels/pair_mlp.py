@@ -40,7 +40,7 @@ def pair_mlp(
         pre, post: (E,) int64 ends of the edges.
         layers: the layers after the first, weights (out, in) and biases (out,), the last with one output; none where
             the first layer is the last, H = 1.
-        activation: name in `blocked_mlp.FUNCTIONS`.
+        activation: name in `perceptron.FUNCTIONS`.
         rows: edges x frames of a block.
 
     Returns:

@@ -126,6 +126,7 @@ class _Run:
         summed, values = torch.empty_like(sent), weight.contiguous()
         update = Evaluation((voltage, summed.T, external), embedding, network.update)
         self.out = update.place_for_output(by_neuron=False, keeps=keeps)
+        self._wiring = network.pattern  # C reads it
         self._message, self._update, self._is_shared = message, update, is_shared
         self._sent, self._values, self._pattern = sent, values, message_sum.described(network.pattern, sent)
         parts = (ctypes.addressof(x) for x in (message.described, update.described, self._pattern))
@@ -138,13 +139,13 @@ class _Run:
         del self.out
         return out
 
-    def pull_back(self, grad: Tensor, wanted: Sequence[bool], loss: Loss | None = None) -> list[Tensor | None]:
+    def pull_back(self, grad: Tensor, wanted: Sequence[bool], after: Loss | None = None) -> list[Tensor | None]:
         """Gradients, once.
 
         Args:
             grad: (B, N) by the prediction.
             wanted: whether of voltage, external, weight and embedding; the layers' are computed always.
-            loss: prediction and loss are computed first, in the same call, and with the loss ``grad``.
+            after: prediction and this loss are computed first, in the same call, and with the loss ``grad``.
 
         Returns:
             by voltage, external, weight and embedding, None for what is not wanted, and by all layers.
@@ -158,10 +159,10 @@ class _Run:
         as_target, to_summed, to_external = to_inputs
         places = (None if x is None else x.data_ptr() for x in (to_summed, to_weight, to_sent))
         self._described.by_summed, self._described.by_weight, self._described.by_sent = places
-        if loss is None:
+        if after is None:
             loaded().lobula_source_network_back(byref(self._described))
         else:
-            loaded().lobula_source_network_fit(byref(self._described), byref(loss))
+            loaded().lobula_source_network_fit(byref(self._described), byref(after))
         message.release()
         update.release()
         to_voltage = as_target if as_target is None or as_source is None else as_target + as_source
