@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lobula.kernels.blocked_mlp import IN_PLACE
+from lobula.kernels.native import pair_mlp as native
 
 ROWS = 4096
 """Rows (edges x frames) of a block on a CPU: a layer of 64 units takes 1 MB, which stays in the cache."""
@@ -41,15 +42,18 @@ def pair_mlp(
         layers: the layers after the first, weights (out, in) and biases (out,), the last with one output; none where
             the first layer is the last, H = 1.
         activation: name in `perceptron.FUNCTIONS`.
-        rows: edges x frames of a block.
+        rows: edges x frames of a block of torch's operations; null: in C where `native.pair_mlp` fits, else as many as
+            suit the device.
 
     Returns:
         (E, B) in the dtype of ``source``.
     """
     kind = source.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else source.dtype
-    rows = rows or (ROWS if kind == "cpu" else DEVICE_ROWS)
     flat = [tensor for layer in layers for tensor in layer]
+    if rows is None and dtype is source.dtype and native.fits(source, target, pre, flat, activation):
+        return native.native_pair_mlp(source, target, pre, post, flat, activation)
+    rows = rows or (ROWS if kind == "cpu" else DEVICE_ROWS)
     with torch.autocast(kind, enabled=False):
         return _PairMLP.apply(source, target, pre, post, activation, max(1, rows // source.shape[1]), dtype, *flat)
 

@@ -1,5 +1,5 @@
-// The first layer of a perceptron over neurons: its inputs are few, so it is taken column by column of its units, and the
-// embedding's share is computed once per neuron.
+// The first layer of a perceptron. Over neurons its inputs are few, so it is taken column by column of its units, and
+// the embedding's share is computed once per neuron. Over edges it is a sum of two rows.
 #ifndef LOBULA_FIRST_LAYER_H
 #define LOBULA_FIRST_LAYER_H
 #include "mlp.h"
@@ -49,7 +49,42 @@ INLINE void first_layer_of(const Mlp *m, const Tables *t, Block block, float *hi
     }
 }
 
+// Place of a row's share: that of an end of its edge in its frame.
+INLINE int64_t share_at(const Mlp *m, int64_t row, int end) {
+    int64_t edge = row / m->batch;
+    return (m->ends[end][edge] * m->batch + row - edge * m->batch) * m->width[0];
+}
+
+INLINE void layer_of_edges(const Mlp *m, const Tables *t, Block block, float *hidden, const int kind) {
+    int64_t width = m->width[0], ld = t->width[0];
+    for (int64_t r = 0; r < block.rows; r++) {
+        const float *a = m->shares[0] + share_at(m, block.first + r, 0);
+        const float *b = m->shares[1] + share_at(m, block.first + r, 1);
+        float *h = hidden + r * ld;
+        for (int64_t i = 0; i < width; i++) h[i] = a[i] + b[i];
+        for (int64_t i = width; i < ld; i++) h[i] = 0.0f;
+        for (int64_t v = 0; v < ld; v += LANES) store(h + v, activate(kind, load(h + v)));
+    }
+}
+
+// Adds the gradients of a block's rows to those of thread p.
+static void layer_of_edges_back(const Mlp *m, const Tables *t, Block block, const float *delta, int64_t p) {
+    int64_t width = m->width[0];
+    for (int end = 0; end < 2; end++) {
+        float *sums = m->grad_shares[end] + p * m->nodes[end] * m->batch * width;
+        for (int64_t r = 0; r < block.rows; r++) {
+            float *sum = sums + share_at(m, block.first + r, end);
+            const float *d = delta + r * t->width[0];
+            for (int64_t i = 0; i < width; i++) sum[i] += d[i];
+        }
+    }
+}
+
 INLINE void first_layer(const Mlp *m, const Tables *t, Block block, float *hidden, const int kind) {
+    if (m->ends[0]) {
+        layer_of_edges(m, t, block, hidden, kind);
+        return;
+    }
     switch (m->n_scalars) { // those of the message and of the update network
     case 1: first_layer_of(m, t, block, hidden, kind, 1); break;
     case 3: first_layer_of(m, t, block, hidden, kind, 3); break;

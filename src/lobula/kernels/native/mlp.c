@@ -1,9 +1,10 @@
-// Multilayer perceptrons over neurons: see ../blocked_mlp.py for what is computed.
+// Multilayer perceptrons over neurons and over edges: see ../blocked_mlp.py and ../pair_mlp.py for what is computed.
 //
-// Rows are frames of a neuron, neuron by neuron. Threads have neurons of their own, and take rows a block at a time, so
-// that a block goes through all layers in the second-level cache. The backward pass computes the first layer again and
-// reads the others. Sums over rows are made by thread and added up in the order of the threads: results are equal to
-// the bit from run to run with the same number of threads.
+// Rows are frames of a neuron or edge, one after the other. Threads have neurons or edges of their own, and take rows a
+// block at a time, so that a block goes through all layers in the second-level cache. The backward pass computes the
+// first layer again and reads the others where they were kept; else it computes all again. Sums over rows are made by
+// thread and added up in the order of the threads: results are equal to the bit from run to run with the same number
+// of threads.
 #include "first_layer.h"
 #include "mlp.h"
 #include "product.h"
@@ -28,6 +29,19 @@ static void output(const Mlp *m, const Tables *t, Block block, const float *hidd
     }
 }
 
+INLINE void further_layer(const Mlp *m, const Tables *t, int l, int64_t rows, const float *below, float *hidden,
+                          const int kind) {
+    int64_t ld = t->width[l];
+    multiply((Product){rows, m->width[l - 1], ld, .a = below, .a_row = t->width[l - 1], .a_depth = 1,
+                       .b = t->weight[l], .b_row = ld, .c = hidden, .c_row = ld, .bias = t->bias[l]});
+    for (int64_t i = 0; i < rows * ld; i += LANES) store(hidden + i, activate(kind, load(hidden + i)));
+}
+
+static __attribute__((noinline)) void further_layers(const Mlp *m, const Tables *t, int64_t rows, float **hidden,
+                                                     const int kind) {
+    for (int l = 1; l < m->n_layers; l++) further_layer(m, t, l, rows, hidden[l - 1], hidden[l], kind);
+}
+
 INLINE void forward_rows(const Mlp *m, const Tables *t, int64_t start, int64_t stop, const int kind) {
     int64_t size = 0, top = m->n_layers - 1, rows = m->n * m->batch;
     for (int l = 0; l <= top; l++) size += BLOCK_ROWS * t->width[l];
@@ -41,11 +55,8 @@ INLINE void forward_rows(const Mlp *m, const Tables *t, int64_t start, int64_t s
         float *below = own[0];
         first_layer(m, t, block, below, kind);
         for (int l = 1; l <= top; l++) {
-            int64_t ld = t->width[l];
-            float *hidden = kept[l] ? kept[l] + row * ld : own[l];
-            multiply((Product){block.rows, m->width[l - 1], ld, .a = below, .a_row = t->width[l - 1], .a_depth = 1,
-                               .b = t->weight[l], .b_row = ld, .c = hidden, .c_row = ld, .bias = t->bias[l]});
-            for (int64_t i = 0; i < block.rows * ld; i += LANES) store(hidden + i, activate(kind, load(hidden + i)));
+            float *hidden = kept[l] ? kept[l] + row * t->width[l] : own[l];
+            further_layer(m, t, l, block.rows, below, hidden, kind);
             below = hidden;
         }
         output(m, t, block, below);
@@ -121,25 +132,32 @@ INLINE void further_layer_back(const Mlp *m, const Tables *t, Sums *s, int l, in
         store(below + i, pull_back(kind, load(below + i), load(hidden + i)));
 }
 
-INLINE void backward_rows(const Mlp *m, const Tables *t, Sums *s, int64_t start, int64_t stop, const int kind) {
-    int64_t top = m->n_layers - 1, size = 2 * BLOCK_ROWS * t->width[0], rows = m->n * m->batch;
-    for (int l = 0; l <= top; l++) size += BLOCK_ROWS * t->width[l];
-    float *memory = scratch(size), *first = take(&memory, BLOCK_ROWS * t->width[0]), *next = m->kept;
-    float *by_neuron = take(&memory, BLOCK_ROWS * t->width[0]), *delta[MOST_LAYERS], *kept[MOST_LAYERS];
+// Thread p's rows; `forward` are the tables of the forward pass, where it kept nothing.
+INLINE void backward_rows(const Mlp *m, const Tables *t, const Tables *forward, Sums *s, int64_t p, const int kind) {
+    int64_t start = m->n * p / m->n_threads * m->batch, stop = m->n * (p + 1) / m->n_threads * m->batch;
+    int64_t top = m->n_layers - 1, size = BLOCK_ROWS * t->width[0], rows = m->n * m->batch;
+    for (int l = 0; l <= top; l++) size += 2 * BLOCK_ROWS * t->width[l];
+    float *memory = scratch(size), *next = m->kept, *by_neuron = take(&memory, BLOCK_ROWS * t->width[0]);
+    float *delta[MOST_LAYERS], *own[MOST_LAYERS], *kept[MOST_LAYERS], *hidden[MOST_LAYERS];
     for (int l = 0; l <= top; l++) {
         delta[l] = take(&memory, BLOCK_ROWS * t->width[l]);
-        kept[l] = l ? take(&next, rows * t->width[l]) : NULL;
+        own[l] = take(&memory, BLOCK_ROWS * t->width[l]);
+        kept[l] = l && m->kept ? take(&next, rows * t->width[l]) : NULL;
     }
     for (int64_t row = start; row < stop; row += BLOCK_ROWS) {
         Block block = {row, stop - row < BLOCK_ROWS ? stop - row : BLOCK_ROWS};
-        first_layer(m, t, block, first, kind);
-        last_layer_back(m, t, s, block, top ? kept[top] + row * t->width[top] : first, delta[top], kind);
-        for (int l = top; l; l--) {
-            const float *hidden = l > 1 ? kept[l - 1] + row * t->width[l - 1] : first;
-            further_layer_back(m, t, s, l, block.rows, delta[l], hidden, delta[l - 1], kind);
+        first_layer(m, t, block, hidden[0] = own[0], kind);
+        for (int l = 1; l <= top; l++) hidden[l] = kept[l] ? kept[l] + row * t->width[l] : own[l];
+        if (!m->kept) further_layers(m, forward, block.rows, hidden, kind);
+        last_layer_back(m, t, s, block, hidden[top], delta[top], kind);
+        for (int l = top; l; l--)
+            further_layer_back(m, t, s, l, block.rows, delta[l], hidden[l - 1], delta[l - 1], kind);
+        if (m->ends[0]) {
+            layer_of_edges_back(m, t, block, delta[0], p);
+        } else {
+            first_layer_back(m, t, s->first, block, delta[0], by_neuron);
+            inputs_back(m, t, block, delta[0], by_neuron);
         }
-        first_layer_back(m, t, s->first, block, delta[0], by_neuron);
-        inputs_back(m, t, block, delta[0], by_neuron);
     }
 }
 
@@ -159,9 +177,11 @@ static void add_to(float *grad, Shape x, const float *sums, float factor, int is
 // A thread's sums, without padding, as the weights lie.
 static void add_up(const Mlp *m, const Tables *t, const Sums *s, int is_first) {
     int64_t top = m->n_layers - 1, ld = t->width[0], n = m->width[0];
-    add_to(m->grad_first[0], (Shape){n, m->n_scalars, 1, ld}, s->first, 1.0f / m->unit, is_first);
-    add_to(m->grad_first[1], (Shape){n, m->n_embedding, 1, ld}, s->first + m->n_scalars * ld, 1.0f, is_first);
-    add_to(m->grad_bias[0], (Shape){n, 1, 1, 0}, s->first + t->inputs * ld, 1.0f, is_first);
+    if (!m->ends[0]) {
+        add_to(m->grad_first[0], (Shape){n, m->n_scalars, 1, ld}, s->first, 1.0f / m->unit, is_first);
+        add_to(m->grad_first[1], (Shape){n, m->n_embedding, 1, ld}, s->first + m->n_scalars * ld, 1.0f, is_first);
+        add_to(m->grad_bias[0], (Shape){n, 1, 1, 0}, s->first + t->inputs * ld, 1.0f, is_first);
+    }
     for (int l = 1; l <= top; l++) {
         int64_t out = m->width[l], in = m->width[l - 1];
         add_to(m->grad_weight[l], (Shape){out, in, t->width[l - 1], 1}, s->weight[l], 1.0f, is_first);
@@ -196,13 +216,13 @@ void lobula_mlp_forward(const Mlp *m) {
 }
 
 void lobula_mlp_backward(const Mlp *m) {
-    Tables t = new_tables(m, 0);
+    Tables t = new_tables(m, 0), forward = {0};
+    if (!m->kept) forward = new_tables(m, 1);
     Sums sums[m->n_threads];
 #pragma omp parallel for schedule(static, 1) num_threads(m->n_threads)
     for (int64_t p = 0; p < m->n_threads; p++) {
-        int64_t start = m->n * p / m->n_threads * m->batch, stop = m->n * (p + 1) / m->n_threads * m->batch;
         sums[p] = new_sums(m, &t);
-#define CALL(kind) backward_rows(m, &t, sums + p, start, stop, kind)
+#define CALL(kind) backward_rows(m, &t, &forward, sums + p, p, kind)
         BY_ACTIVATION(m->activation, CALL)
 #undef CALL
     }
@@ -210,5 +230,6 @@ void lobula_mlp_backward(const Mlp *m) {
         add_up(m, &t, sums + p, p == 0);
         free(sums[p].memory);
     }
+    free(forward.memory);
     free(t.memory);
 }

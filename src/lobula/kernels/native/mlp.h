@@ -1,4 +1,4 @@
-// A multilayer perceptron over neurons, as Python describes it, and its weights as the kernels read them.
+// A multilayer perceptron over neurons or over edges, as Python describes it, and its weights as the kernels read them.
 #ifndef LOBULA_MLP_H
 #define LOBULA_MLP_H
 #include <stdint.h>
@@ -30,6 +30,11 @@ typedef struct { // as in mlp.py; strides of (frame, neuron)
     float *grad_scalars[MOST_INPUTS]; // (n batch) or NULL
     float *grad_embedding;            // (n, n_embedding), which is added to, or NULL
     float *grad_first[2], *grad_weight[MOST_LAYERS + 1], *grad_bias[MOST_LAYERS + 1];
+    // over edges, n of them, the first layer is the sum of what both ends give to it; all NULL over neurons
+    const int64_t *ends[2];
+    const float *shares[2]; // (nodes, batch, width[0])
+    int64_t nodes[2];
+    float *grad_shares[2]; // (threads, nodes, batch, width[0]), which is added to
 } Mlp;
 
 void lobula_mlp_forward(const Mlp *m);
@@ -99,7 +104,7 @@ static Tables new_tables(const Mlp *m, int forward) {
     for (int l = 1; l < m->n_layers; l++) size += (t.width[l - 1] + 1) * t.width[l];
     float *memory = t.memory = new_floats(size);
     memset(memory, 0, size * sizeof(float));
-    first_table(m, &t, &memory);
+    if (!m->ends[0]) first_table(m, &t, &memory);
     for (int l = 1; l < m->n_layers; l++) further_table(m, &t, l, forward, &memory);
     t.last = take(&memory, t.width[top]);
     memcpy(t.last, m->weight[m->n_layers], m->width[top] * sizeof(float));

@@ -21,8 +21,8 @@ PAD = 16
 _ALL = MOST_LAYERS + 1
 
 
-class _MLP(ctypes.Structure):
-    """As in mlp.c."""
+class MLP(ctypes.Structure):
+    """As in mlp.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("n", "batch", "n_scalars", "n_embedding", "n_layers", "activation", "threads")),
@@ -40,6 +40,7 @@ class _MLP(ctypes.Structure):
         ),
         *(("grad_scalars", c_void_p * MOST_INPUTS), ("grad_embedding", c_void_p)),
         *(("grad_first", c_void_p * 2), ("grad_weight", c_void_p * _ALL), ("grad_bias", c_void_p * _ALL)),
+        *(("ends", c_void_p * 2), ("shares", c_void_p * 2), ("nodes", c_int64 * 2), ("grad_shares", c_void_p * 2)),
     )
 
 
@@ -70,7 +71,7 @@ class Evaluation:
         (batch, n), widths, (unit, gain, squared) = scalars[0].shape, [len(b) for b in layers[2:-2:2]], network.units
         sizes = n, batch, len(scalars), embedding.shape[1], len(widths)
         how = FUNCTIONS.index(network.activation), torch.get_num_threads()
-        described = _MLP(*sizes, *how, (c_int64 * MOST_LAYERS)(*widths), unit, gain, squared)
+        described = MLP(*sizes, *how, (c_int64 * MOST_LAYERS)(*widths), unit, gain, squared)
         for k, scalar in enumerate(scalars):
             described.scalars[k] = scalar.data_ptr()
             described.scalar_stride[k][:] = scalar.stride()
@@ -159,13 +160,19 @@ class Evaluation:
             give_back(kept)
 
 
-def _point_to(described: _MLP, prefix: str, layers: Sequence[Tensor]) -> None:
+def _point_to(described: MLP, prefix: str, layers: Sequence[Tensor]) -> None:
     """Places of the layers, or of their gradients."""
     places = [x.data_ptr() for x in layers]
-    weights, biases = places[3::2], places[2::2]
     getattr(described, prefix + "first")[:] = places[:2]
+    getattr(described, prefix + "bias")[0] = places[2]
+    point_to_further(described, prefix, layers[3:])
+
+
+def point_to_further(described: MLP, prefix: str, layers: Sequence[Tensor]) -> None:
+    """Places of weights and biases after the first layer, or of their gradients."""
+    weights, biases = ([x.data_ptr() for x in layers[k::2]] for k in (0, 1))
     getattr(described, prefix + "weight")[1 : len(weights) + 1] = weights
-    getattr(described, prefix + "bias")[: len(biases)] = biases
+    getattr(described, prefix + "bias")[1 : len(biases) + 1] = biases
 
 
 def native_mlp(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron, by_neuron: bool) -> Tensor:
