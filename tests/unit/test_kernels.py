@@ -57,6 +57,14 @@ def test_weights_per_edge_need_a_wiring() -> None:
         message_sum(torch.ones(3), torch.ones(3, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n_weights", "n_messages"), [(1, 3), (2, 2), (2, 4)])
+def test_sizes_of_another_wiring(dtype: torch.dtype, n_weights: int, n_messages: int) -> None:
+    pattern = SparsePattern(Wiring.from_edges(np.array([[0, 1], [1, 2]]), 3))
+    with pytest.raises(ShapeError, match=r"expected 2 and 3, as in the wiring"):
+        message_sum(torch.ones(n_weights, dtype=dtype), torch.ones(n_messages, 4, dtype=dtype), pattern)
+
+
 def test_neurons_without_inputs_get_zero() -> None:
     pattern = SparsePattern(Wiring.from_edges(np.array([[0], [1]]), 3))
     out = message_sum(torch.tensor([2.0]), torch.ones(3, 4), pattern)

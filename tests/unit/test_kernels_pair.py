@@ -34,7 +34,7 @@ def plain(tensors: list[Tensor], pre: Tensor, post: Tensor, activation: str) -> 
 
 def in_c(tensors: list[Tensor], pre: Tensor, post: Tensor, activation: str) -> Tensor:
     layers = list(zip(tensors[2::2], tensors[3::2], strict=True))
-    assert native.fits(*tensors[:2], pre, tensors[2:], activation) is (len(pre) > 0)
+    assert native.fits(*tensors[:2], pre, post, tensors[2:], activation) is (len(pre) > 0)
     return pair_mlp(tensors[0], tensors[1], pre, post, layers, activation)
 
 
@@ -112,12 +112,14 @@ def test_blocks_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_it_cannot_do_is_left_to_torch() -> None:
     tensors, pre = random_tensors(3, 4, 2, [5, 5], 0), torch.tensor([0, 1])
-    assert not native.fits(*tensors[:2], pre, tensors[2:], "relu"), "double precision"
+    assert not native.fits(*tensors[:2], pre, pre, tensors[2:], "relu"), "double precision"
     (*shares, first, second), many = [x.float() for x in tensors[:4]], mlp.MOST_LAYERS + 1
-    assert native.fits(*shares, pre, [first, second], "relu")
-    assert not native.fits(*shares, pre, [first, second] * many, "relu"), "more layers than C has room for"
-    assert not native.fits(*shares, pre, [], "relu"), "no further layer"
-    assert not native.fits(*shares, pre[:0], [first, second], "relu"), "no edges"
+    assert native.fits(*shares, pre, pre, [first, second], "relu")
+    assert not native.fits(*shares, pre, pre, [first, second] * many, "relu"), "more layers than C has room for"
+    assert not native.fits(*shares, pre, pre, [], "relu"), "no further layer"
+    assert not native.fits(*shares, pre[:0], pre[:0], [first, second], "relu"), "no edges"
+    assert not native.fits(*shares, pre.int(), pre, [first, second], "relu"), "places of 32 bits"
+    assert not native.fits(shares[0], shares[1][:, :1], pre, pre, [first, second], "relu"), "other frames"
 
 
 def test_not_a_number_goes_through() -> None:

@@ -50,7 +50,7 @@ def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool
 
 def is_one_operation(model: CircuitGNN, voltage: Tensor, external: Tensor) -> bool:
     """Whether there is a kernel for these frames."""
-    return model._in_one is not None and source_network.frames_fit(voltage, external)
+    return model._in_one is not None and source_network.frames_fit(voltage, external, model._in_one)
 
 
 def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
@@ -158,9 +158,9 @@ def test_prediction_and_loss_as_one_operation(factor: float, is_shared: bool, he
     parameters = [p for p in model.parameters() if p.requires_grad]
     value, _ = scaled_mse(model(voltage, external), target, weight)
     wanted = torch.autograd.grad(factor * value, parameters)
-    assert model.misfit(voltage, external, target, weight) == value
+    assert model.prediction_loss(voltage, external, target, weight) == value
     for _ in range(2):
-        (factor * model.misfit(voltage, external, target, weight)).backward()
+        (factor * model.prediction_loss(voltage, external, target, weight)).backward()
     for parameter, gradient in zip(parameters, wanted, strict=True):
         torch.testing.assert_close(parameter.grad, 2.0 * gradient)
     assert held is None or model.get_parameter(held).grad is None
@@ -168,20 +168,29 @@ def test_prediction_and_loss_as_one_operation(factor: float, is_shared: bool, he
 
 def test_loss_of_what_it_cannot_do_is_left_to_others() -> None:
     model, (voltage, external, target), weight = circuit(12, 0.2), frames(12, 3), torch.rand(12)
-    assert model.misfit(voltage, external, target, weight) is not None
-    assert model.misfit(voltage, external, target[:2], weight) is None
-    assert model.misfit(voltage.T.contiguous().T, external, target, weight) is None, (
+    assert model.prediction_loss(voltage, external, target, weight) is not None
+    assert model.prediction_loss(voltage, external, target[:2], weight) is None
+    assert model.prediction_loss(voltage.T.contiguous().T, external, target, weight) is None, (
         "frames do not lie one after the other"
     )
-    assert circuit(12, 0.2, rank=2).misfit(voltage, external, target, weight) is None
-    assert model.double().misfit(voltage, external, target, weight) is None
+    assert circuit(12, 0.2, rank=2).prediction_loss(voltage, external, target, weight) is None
+    assert model.double().prediction_loss(voltage, external, target, weight) is None
+
+
+def test_frames_of_another_shape_are_an_error() -> None:
+    """C would read beyond them."""
+    model, (voltage, external, target) = circuit(12, 0.2), frames(12, 3)
+    for wrong in ((voltage, external[:2]), (voltage[:, :11], external[:, :11]), (voltage[:, :11], external)):
+        assert model.prediction_loss(*wrong, target, torch.ones(12)) is None
+        with pytest.raises(RuntimeError):
+            model(*wrong)
 
 
 def test_a_copy_has_gradients_of_its_own() -> None:
     model, (voltage, external, target) = circuit(12, 0.2), frames(12, 3)
     model(voltage, external)
     copied = copy.deepcopy(model)
-    copied.misfit(voltage, external, target, torch.ones(12)).backward()
+    copied.prediction_loss(voltage, external, target, torch.ones(12)).backward()
     assert all(p.grad is not None for p in copied.parameters())
     assert all(p.grad is None for p in model.parameters())
     with torch.no_grad():
@@ -193,7 +202,7 @@ def test_a_copy_has_gradients_of_its_own() -> None:
 def test_what_was_read_is_let_go_at_once(pulled_back: bool) -> None:
     """And not only when Python looks for cycles, which it may never find through torch's graph."""
     model, (voltage, external, target), weight = circuit(12, 0.2), frames(12, 3), torch.ones(12)
-    for evaluate in (lambda v: model(v, external).sum(), lambda v: model.misfit(v, external, target, weight)):
+    for evaluate in (lambda v: model(v, external).sum(), lambda v: model.prediction_loss(v, external, target, weight)):
         read = voltage.clone()
         out, seen = evaluate(read), weakref.ref(read)
         if pulled_back:
@@ -216,7 +225,7 @@ def test_a_prediction_outlives_its_model() -> None:
 
 def test_one_operation_pulls_back_once() -> None:
     model, (voltage, external, target) = circuit(12, 0.2), frames(12, 3)
-    value = model.misfit(voltage, external, target, torch.ones(12))
+    value = model.prediction_loss(voltage, external, target, torch.ones(12))
     value.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="twice"):
         value.backward()

@@ -66,7 +66,9 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
     voltage, external, target = batch
     optimiser.zero_grad()
     weight = torch.ones(voltage.shape[1])
-    loss = model.misfit(voltage, external, target, weight) if isinstance(model, AbstractDynamicsModel) else None
+    loss = (
+        model.prediction_loss(voltage, external, target, weight) if isinstance(model, AbstractDynamicsModel) else None
+    )
     if loss is None:
         loss, _ = scaled_mse(model(voltage, external), target, weight)
     loss.backward()

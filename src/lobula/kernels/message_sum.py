@@ -221,7 +221,7 @@ def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None 
         (N, B) summed input; 0 for a neuron without inputs.
 
     Raises:
-        ShapeError: if the weights are one per edge and there is no wiring.
+        ShapeError: if the weights are one per edge and there is no wiring, or another one.
     """
     kind = weight.device.type
     if torch.is_autocast_enabled(kind):  # sums over many inputs stay in the dtype of the weights
@@ -232,6 +232,11 @@ def message_sum(weight: Tensor, messages: Tensor, pattern: SparsePattern | None 
     if pattern is None:
         raise ShapeError(
             f"message_sum: got weights {tuple(weight.shape)} without a wiring, expected (N, N); pass pattern"
+        )
+    if (len(weight), len(messages)) != (len(pattern.columns), pattern.n_neurons):
+        raise ShapeError(
+            f"message_sum: got {len(weight)} weights and messages of {len(messages)} neurons, expected "
+            f"{len(pattern.columns)} and {pattern.n_neurons}, as in the wiring; pass weights (E,) and messages (N, B)"
         )
     operation = _DenseMessageSum if pattern.is_dense else _MessageSum
     return operation.apply(weight, messages.to(weight.dtype).contiguous(), pattern)

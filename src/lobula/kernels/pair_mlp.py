@@ -51,7 +51,7 @@ def pair_mlp(
     kind = source.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else source.dtype
     flat = [tensor for layer in layers for tensor in layer]
-    if rows is None and dtype is source.dtype and native.fits(source, target, pre, flat, activation):
+    if rows is None and dtype is source.dtype and native.fits(source, target, pre, post, flat, activation):
         return native.native_pair_mlp(source, target, pre, post, flat, activation)
     rows = rows or (ROWS if kind == "cpu" else DEVICE_ROWS)
     with torch.autocast(kind, enabled=False):

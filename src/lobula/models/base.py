@@ -105,8 +105,10 @@ class AbstractDynamicsModel(nn.Module, ABC):
         """(B, N) messages times given weights (E,), summed over the inputs."""
         return message_sum(weight, self.message(voltage).T, self.pattern).T
 
-    def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
-        """Prediction and loss as one operation, where a model has that; `backward` adds to the gradients of parameters.
+    def prediction_loss(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
+        """Prediction and loss as one operation, where a model has that; for `backward` only.
+
+        That adds to the gradients of the parameters; `torch.autograd.grad` does not find them.
 
         Args:
             voltage, external: (B, N).

@@ -38,16 +38,16 @@ class CircuitGNN(SourceNetwork):
 
     def forward(self, voltage: Tensor, external: Tensor) -> Tensor:
         """(B, N) dv/dt at voltage and external input, each (B, N)."""
-        if self._in_one is None or not native.frames_fit(voltage, external):
+        if self._in_one is None or not native.frames_fit(voltage, external, self._in_one):
             return super().forward(voltage, external)
         tensors = voltage, external, self.weight, self.embedding
         return native.source_network(tensors, self._in_one, self._is_shared)
 
-    def misfit(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
+    def prediction_loss(self, voltage: Tensor, external: Tensor, target: Tensor, weight: Tensor) -> Tensor | None:
         """Prediction and loss as one operation, where there are kernels for it."""
-        if self._in_one is None or not native.frames_fit(voltage, external):
+        if self._in_one is None or not native.frames_fit(voltage, external, self._in_one):
             return None
         if not loss.fits(voltage, target, weight):  # the prediction is as the voltage
             return None
         tensors = voltage, external, self.weight, self.embedding
-        return native.misfit(tensors, target, weight, self._in_one, self._is_shared)
+        return native.prediction_loss(tensors, target, weight, self._in_one, self._is_shared)

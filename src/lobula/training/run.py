@@ -275,7 +275,8 @@ class _Trainer:
         lower = self.settings.precision == "bf16"
         # === LLM-MODIFIABLE: LOSS START ===
         # What is compared and how it is weighted, more terms. Not: what `total`, `parts` and `penalties` are.
-        # `at_once` is prediction and `scaled_mse` as one operation; another loss must leave it out.
+        # `at_once` is prediction and `scaled_mse` as one operation. Another loss must leave it out, and so must a step
+        # that asks torch.autograd.grad for gradients: only `backward` finds them.
         loss, parts = self.at_once(phase, batch)
         if loss is None:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
@@ -303,7 +304,7 @@ class _Trainer:
         is_plain = self.settings.loss == "scaled_mse" and self.settings.precision != "bf16"
         if phase.held or phase.regime != "one_step" or not is_plain:
             return None, {}
-        loss = self.model.misfit(batch.voltage, batch.external, batch.target, self.loss_weight)
+        loss = self.model.prediction_loss(batch.voltage, batch.external, batch.target, self.loss_weight)
         return loss, {} if loss is None else {"prediction": loss}
 
     def report(self, phase: Phase, parts: dict[str, torch.Tensor]) -> None:

@@ -48,6 +48,7 @@ def fits(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron) -> b
     """Whether this module has a kernel for a network at these inputs, of two dimensions each."""
     return (
         all(x.dtype is torch.float32 and x.is_cpu for x in (*scalars, embedding, *network.layers))
+        and all(x.shape == scalars[0].shape for x in scalars)
         and max(len(scalars), embedding.shape[1]) <= MOST_INPUTS
         and 5 <= len(network.layers) <= 2 * _ALL + 1
         and network.activation in FUNCTIONS

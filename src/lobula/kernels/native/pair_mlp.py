@@ -14,11 +14,14 @@ MOST_BYTES = 1 << 30
 """Of the sums over edges that all threads have, each its own: fewer threads where nodes and frames are many."""
 
 
-def fits(source: Tensor, target: Tensor, pre: Tensor, layers: Sequence[Tensor], activation: str) -> bool:
+def fits(source: Tensor, target: Tensor, pre: Tensor, post: Tensor, layers: Sequence[Tensor], activation: str) -> bool:
     """Whether this module has a kernel for these arguments of `native_pair_mlp`."""
     return (
         len(pre) > 0  # C takes a network for one over edges by the place of its ends
         and all(x.dtype is torch.float32 and x.is_cpu for x in (source, target, *layers))
+        and pre.dtype is post.dtype is torch.int64
+        and pre.shape == post.shape
+        and source.shape[1:] == target.shape[1:]
         and 2 <= len(layers) <= 2 * MOST_LAYERS
         and activation in FUNCTIONS
         and library() is not None

@@ -51,12 +51,13 @@ def fits(weight: Tensor, embedding: Tensor, network: Parts) -> bool:
     )
 
 
-def frames_fit(voltage: Tensor, external: Tensor) -> bool:
+def frames_fit(voltage: Tensor, external: Tensor, network: Parts) -> bool:
     """Whether these frames are for the kernels."""
     return (
         voltage.dtype is external.dtype is torch.float32
         and voltage.is_cpu
-        and voltage.ndim == 2
+        and voltage.shape == external.shape
+        and voltage.shape[1:] == (network.pattern.n_neurons,)
         and len(voltage) <= message_sum.MOST_COLUMNS
         and not torch.is_autocast_enabled("cpu")
     )
@@ -79,7 +80,7 @@ def source_network(tensors: Sequence[Tensor], network: Parts, is_shared: bool = 
     return _SourceNetwork.apply((network, is_shared, keeps), *everything)
 
 
-def misfit(
+def prediction_loss(
     tensors: Sequence[Tensor], target: Tensor, loss_weight: Tensor, network: Parts, is_shared: bool = False
 ) -> Tensor:
     """Mean of loss_weight_i (prediction - target)^2, computed together with its gradients.
@@ -94,7 +95,7 @@ def misfit(
     """
     parameters = [*tensors[2:], *network.message.layers, *network.update.layers]
     first = next((x for x in parameters if x.requires_grad), None)
-    return _Misfit.apply((tensors, target, loss_weight, network, is_shared), parameters, first)
+    return _PredictionLoss.apply((tensors, target, loss_weight, network, is_shared), parameters, first)
 
 
 class _Described(ctypes.Structure):
@@ -184,7 +185,7 @@ class _SourceNetwork(torch.autograd.Function):
         return None, *ctx.run.pull_back(grad, ctx.needs_input_grad[1:5])
 
 
-class _Misfit(torch.autograd.Function):
+class _PredictionLoss(torch.autograd.Function):
     """Torch would take longer to hand the gradients to seventeen tensors than Python takes."""
 
     @staticmethod
@@ -203,7 +204,7 @@ class _Misfit(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:
         found, ctx.found = ctx.found, None
         if found is None:
-            raise RuntimeError("misfit: backward was called twice, expected once; evaluate it again")
+            raise RuntimeError("prediction loss: backward was called twice, expected once; evaluate it again")
         factor = float(grad)
         if factor != 1.0:
             found = [(parameter, factor * gradient) for parameter, gradient in found]
