@@ -386,7 +386,7 @@ def test_an_experiment_that_cannot_be_small_says_so() -> None:
 def test_smoke_runs_of_the_trainer(real: Path, tmp_path: Path) -> None:
     folder, study = StudyFolder(tmp_path / "study"), Study.from_dict({"name": "smoke", "code": {"allowed": True}})
     freeze(folder, study, real / "src" / "lobula")
-    text, step = (REPOSITORY / RUN).read_text(), "        total.backward()\n"
+    text, step = (REPOSITORY / RUN).read_text(), "        backward(total)\n"
     commit = gate(folder, study, 1, patch_of(edit((step, "        (0.5 * total).backward()\n"), text=text, name=RUN)))
     assert "(0.5 * total)" in (code_path(folder, commit) / RUN).read_text()
     assert not list((folder.path / "smoke").rglob("*truth*"))

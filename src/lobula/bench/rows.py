@@ -17,6 +17,7 @@ from lobula.config.model import ModelConfig
 from lobula.connectome import Connectome, optic_lobe
 from lobula.data import Recording, RecordingWriter, Streams, Wiring
 from lobula.kernels import Perceptron, SparsePattern, blocked_mlp, message_sum, plain_mlp
+from lobula.kernels.native.source_network import backward
 from lobula.models import CircuitGNN, Scales, message_function
 from lobula.models.base import AbstractDynamicsModel
 from lobula.regression.fit import fit_circuit
@@ -58,20 +59,19 @@ def random_frames(wiring: Wiring, batch: int, seed: int = 0) -> tuple[torch.Tens
 
 
 def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> float:
-    """Forward, loss, backward, clip and Adam: one step; the optimiser is kept on the model."""
-    optimiser = getattr(model, "optimiser", None)
-    if optimiser is None:
-        optimiser = Adam([{"params": model.parameters(), "lr": 1e-3}])
-        model.optimiser = optimiser
+    """Forward, loss, backward, clip and Adam: one step; optimiser and weight of the loss are kept on the model."""
     voltage, external, target = batch
+    if not hasattr(model, "optimiser"):
+        model.optimiser = Adam([{"params": model.parameters(), "lr": 1e-3}])
+        model.loss_weight = torch.ones(voltage.shape[1])
+    optimiser, weight = model.optimiser, model.loss_weight
     optimiser.zero_grad()
-    weight = torch.ones(voltage.shape[1])
     loss = (
         model.prediction_loss(voltage, external, target, weight) if isinstance(model, AbstractDynamicsModel) else None
     )
     if loss is None:
         loss, _ = scaled_mse(model(voltage, external), target, weight)
-    loss.backward()
+    backward(loss)
     clip_norm(optimiser.param_groups[0]["params"], 1.0)
     optimiser.step()
     return float(loss.detach())

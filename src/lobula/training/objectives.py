@@ -55,4 +55,4 @@ def norm(prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]
 
 def total_loss(prediction_loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
     """Sum of the prediction loss and the penalties."""
-    return torch.stack([prediction_loss, *penalties.values()]).sum()
+    return torch.stack([prediction_loss, *penalties.values()]).sum() if penalties else prediction_loss

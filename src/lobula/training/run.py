@@ -24,6 +24,7 @@ from lobula.data.recording import Recording
 from lobula.data.split import Split
 from lobula.data.streams import Streams
 from lobula.errors import DivergedError
+from lobula.kernels.native.source_network import backward
 from lobula.models import AbstractDynamicsModel, GraphNetwork, Scales, registry, shape_weights
 from lobula.regression.prior import WeightPrior, solver_for
 from lobula.regression.spline import SplineFit
@@ -292,7 +293,7 @@ class _Trainer:
         # === LLM-MODIFIABLE: BACKWARD AND STEP START ===
         # Gradient clipping, scaling of the loss, accumulation.
         optimiser.zero_grad()
-        total.backward()
+        backward(total)
         self.team.average(optimiser.gradients())
         clip_gradients(optimiser, self.settings)
         optimiser.step()

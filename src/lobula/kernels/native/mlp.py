@@ -109,12 +109,24 @@ class Evaluation:
         batch, n = like.shape
         out = like.new_empty(n, batch).T if by_neuron else like.new_empty(batch, n)
         described.out, described.out_stride = out.data_ptr(), (c_int64 * 2)(*out.stride())
-        if keeps:  # activations of all layers but the first, and the output before it is squared
-            kept = borrow(n * batch, sum(-(-len(b) // PAD) * PAD for b in self.layers[4:-2:2]) + 1, like)
-            described.kept = kept.data_ptr()
-            described.values = kept.data_ptr() + 4 * (kept.numel() - len(kept)) if described.squared else None
-            self._kept = kept
+        if keeps:
+            self.keep()
         return out
+
+    def keep(self) -> None:
+        """Makes room for what the gradients need: activations of all layers but the first, and the output before it is
+        squared."""
+        described = self.described
+        kept = borrow(
+            described.n * described.batch, sum(-(-len(b) // PAD) * PAD for b in self.layers[4:-2:2]) + 1, self.embedding
+        )
+        described.kept = kept.data_ptr()
+        described.values = kept.data_ptr() + 4 * (kept.numel() - len(kept)) if described.squared else None
+        self._kept = kept
+
+    def reads(self, k: int, scalar: Tensor) -> None:
+        """Another tensor in the place of a scalar, of its shape and strides; whoever calls keeps it alive."""
+        self.described.scalars[k] = scalar.data_ptr()
 
     def pull_back(
         self, grad: Tensor, wanted: Sequence[bool], by_embedding: Tensor | None
@@ -132,27 +144,28 @@ class Evaluation:
         Raises:
             RuntimeError: if the output kept nothing, or this was called before.
         """
-        places = self.places_for_gradients(grad, wanted, by_embedding)
+        places = self.places_for_scalars(grad, wanted), self.places_for_layers(by_embedding)
         loaded().lobula_mlp_backward(byref(self.described))
         self.release()
         return places
 
-    def places_for_gradients(
-        self, grad: Tensor, wanted: Sequence[bool], by_embedding: Tensor | None
-    ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """Makes ready for `lobula_mlp_backward`, which fills what this returns, and after which `release` is called;
-        arguments as in `pull_back`."""
+    def places_for_scalars(self, grad: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """The first half of what `pull_back` returns, which `lobula_mlp_backward` fills; arguments as there."""
         described, (batch, n) = self.described, grad.shape
-        if self._kept is None:
-            raise RuntimeError("perceptron: backward was called twice, expected once; evaluate the network again")
         by_scalars = [grad.new_empty(n, batch).T if is_wanted else None for is_wanted in wanted]
-        by_layers = [torch.empty_like(x) for x in self.layers]
         described.grad, described.grad_stride = grad.data_ptr(), (c_int64 * 2)(*grad.stride())
         for k, by_scalar in enumerate(by_scalars):
             described.grad_scalars[k] = None if by_scalar is None else by_scalar.data_ptr()
-        described.grad_embedding = None if by_embedding is None else by_embedding.data_ptr()
-        _point_to(described, "grad_", by_layers)
-        return by_scalars, by_layers
+        return by_scalars
+
+    def places_for_layers(self, by_embedding: Tensor | None) -> list[Tensor]:
+        """The second half, with its argument; `release` is called after `lobula_mlp_backward`."""
+        if self._kept is None:
+            raise RuntimeError("perceptron: backward was called twice, expected once; evaluate the network again")
+        by_layers = [torch.empty_like(x) for x in self.layers]
+        self.described.grad_embedding = None if by_embedding is None else by_embedding.data_ptr()
+        _point_to(self.described, "grad_", by_layers)
+        return by_layers
 
     def release(self) -> None:
         """Gives back what was kept for the gradients."""

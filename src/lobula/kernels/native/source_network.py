@@ -10,7 +10,8 @@ import ctypes
 import typing
 from collections.abc import Sequence
 from ctypes import byref, c_void_p
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from torch.autograd.function import once_differentiable
 
 from lobula.kernels.native import loss, message_sum, mlp
 from lobula.kernels.native.build import loaded
-from lobula.kernels.native.loss import Loss
 from lobula.kernels.native.mlp import Evaluation
 from lobula.kernels.perceptron import Perceptron
 
@@ -26,18 +26,31 @@ if typing.TYPE_CHECKING:
     from lobula.kernels.message_sum import SparsePattern
 
 
-class Parts(NamedTuple):
+class _Kept:
+    """Place of a `_Fit` between two calls; a copy, or what pickle makes of it, is empty."""
+
+    def __init__(self) -> None:
+        self.fit: _Fit | None = None
+
+    def __reduce__(self) -> tuple[type["_Kept"], tuple[()]]:
+        return _Kept, ()
+
+
+@dataclass(frozen=True)
+class Parts:
     """What such a network is made of, beside its weights and the embedding (N, D).
 
     Attributes:
         pattern: the wiring.
         message: g, on the source's voltage and embedding.
         update: f, on voltage, summed message, external input and embedding.
+        kept: what `prediction_loss` keeps from call to call.
     """
 
     pattern: "SparsePattern"
     message: Perceptron
     update: Perceptron
+    kept: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
 
 
 def fits(weight: Tensor, embedding: Tensor, network: Parts) -> bool:
@@ -98,6 +111,14 @@ def prediction_loss(
     return _PredictionLoss.apply((tensors, target, loss_weight, network, is_shared), parameters, first)
 
 
+def backward(loss: Tensor) -> None:
+    """`loss.backward()`; what `prediction_loss` gave, and nothing was done to, needs nothing of torch's for it."""
+    if hasattr(loss.grad_fn, "pending"):
+        _write(_taken(loss.grad_fn))
+    else:
+        loss.backward()
+
+
 class _Described(ctypes.Structure):
     """As in source_network.c."""
 
@@ -129,45 +150,112 @@ class _Run:
         self.out = update.place_for_output(by_neuron=False, keeps=keeps)
         self._wiring = network.pattern  # C reads it
         self._message, self._update, self._is_shared = message, update, is_shared
-        self._sent, self._values, self._pattern = sent, values, message_sum.described(network.pattern, sent)
+        self._sent, self._summed, self._values = sent, summed, values
+        self._pattern = message_sum.described(network.pattern, sent)
         parts = (ctypes.addressof(x) for x in (message.described, update.described, self._pattern))
-        self._described = _Described(*parts, *(x.data_ptr() for x in (values, sent, summed)))
+        self.described = _Described(*parts, *(x.data_ptr() for x in (values, sent, summed)))
 
     def evaluated(self) -> Tensor:
         """(B, N) prediction, which is then no longer kept here: it will know of this run."""
-        loaded().lobula_source_network(byref(self._described))
+        loaded().lobula_source_network(byref(self.described))
         out = self.out
         del self.out
         return out
 
-    def pull_back(self, grad: Tensor, wanted: Sequence[bool], after: Loss | None = None) -> list[Tensor | None]:
+    def pull_back(self, grad: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
         """Gradients, once.
 
         Args:
             grad: (B, N) by the prediction.
             wanted: whether of voltage, external, weight and embedding; the layers' are computed always.
-            after: prediction and this loss are computed first, in the same call, and with the loss ``grad``.
 
         Returns:
             by voltage, external, weight and embedding, None for what is not wanted, and by all layers.
         """
-        (by_voltage, by_external, by_weight, by_embedding), message, update = wanted, self._message, self._update
-        to_weight, to_sent = torch.empty_like(self._values) if by_weight else None, torch.empty_like(self._sent)
-        to_embedding = grad.new_zeros(update.embedding.shape) if by_embedding else None
-        to_inputs, to_update = update.places_for_gradients(grad, (by_voltage, True, by_external), to_embedding)
-        to_sender = None if self._is_shared else to_embedding
-        (as_source,), to_message = message.places_for_gradients(to_sent.T, (by_voltage,), to_sender)
-        as_target, to_summed, to_external = to_inputs
-        places = (None if x is None else x.data_ptr() for x in (to_summed, to_weight, to_sent))
-        self._described.by_summed, self._described.by_weight, self._described.by_sent = places
-        if after is None:
-            loaded().lobula_source_network_back(byref(self._described))
-        else:
-            loaded().lobula_source_network_fit(byref(self._described), byref(after))
-        message.release()
-        update.release()
+        by_frames = self.places_for_frames(grad, *wanted[:2])
+        by_parameters = self.places_for_parameters(*wanted[2:])
+        loaded().lobula_source_network_back(byref(self.described))
+        self.release()
+        as_source, as_target, to_external = by_frames
         to_voltage = as_target if as_target is None or as_source is None else as_target + as_source
-        return [to_voltage, to_external, to_weight, to_embedding, *to_message, *to_update]
+        return [to_voltage, to_external, *by_parameters]
+
+    def places_for_frames(self, grad: Tensor, by_voltage: bool, by_external: bool) -> tuple[Tensor | None, ...]:
+        """Makes ready for gradients by voltage, that of the source and that of the target, and by external input."""
+        self._grad, self._to_sent = grad, torch.empty_like(self._sent)
+        as_target, to_summed, to_external = self._update.places_for_scalars(grad, (by_voltage, True, by_external))
+        (as_source,) = self._message.places_for_scalars(self._to_sent.T, (by_voltage,))
+        self._to_summed, self.described.by_sent = to_summed, self._to_sent.data_ptr()
+        self.described.by_summed = None if to_summed is None else to_summed.data_ptr()
+        return as_source, as_target, to_external
+
+    def places_for_parameters(self, by_weight: bool, by_embedding: bool) -> list[Tensor | None]:
+        """Makes ready for gradients by weight and embedding, None for what is not wanted, and by all layers."""
+        to_weight = torch.empty_like(self._values) if by_weight else None
+        to_embedding = torch.zeros_like(self._update.embedding) if by_embedding else None
+        to_update = self._update.places_for_layers(to_embedding)
+        to_message = self._message.places_for_layers(None if self._is_shared else to_embedding)
+        self.described.by_weight = None if to_weight is None else to_weight.data_ptr()
+        return [to_weight, to_embedding, *to_message, *to_update]
+
+    def again(self, voltage: Tensor, external: Tensor) -> None:
+        """Makes ready for other frames, of the same shape and strides."""
+        for network, k, scalar in (
+            (self._message, 0, voltage),
+            (self._update, 0, voltage),
+            (self._update, 2, external),
+        ):
+            network.reads(k, scalar)
+        self._message.keep()
+        self._update.keep()
+
+    def release(self) -> None:
+        """Gives back what was kept for the gradients, and lets go of the frames."""
+        for network in (self._message, self._update):
+            network.release()
+            network.scalars = ()
+
+
+def _described_by(
+    tensors: Sequence[Tensor], parameters: Sequence[Tensor], wanted: Sequence[bool], is_shared: bool
+) -> tuple[Any, ...] | None:
+    """What tells one description from another, beside the wiring; None where C reads copies."""
+    if not all(x.is_contiguous() for x in parameters):
+        return None
+    (voltage, external), addresses = tensors[:2], (x.data_ptr() for x in parameters)
+    strides = *voltage.shape, *voltage.stride(), *external.stride()
+    return *strides, torch.get_num_threads(), is_shared, *wanted, *addresses
+
+
+class _Fit:
+    """Prediction, loss and gradients in one call, with what C reads of them described once for many batches.
+
+    Args:
+        tensors, network, is_shared: as in `prediction_loss`.
+        wanted: whether the gradients by weight and by embedding are.
+        key: as in `_described_by`.
+    """
+
+    def __init__(
+        self, tensors: Sequence[Tensor], network: Parts, is_shared: bool, wanted: Sequence[bool], key: Any
+    ) -> None:
+        self.key, self.wanted, self._is_new = key, wanted, True
+        self.run = _Run(tensors, network, is_shared, keeps=True)
+        self._by_prediction = torch.empty_like(self.run.out)
+        self.run.places_for_frames(self._by_prediction, False, False)
+
+    def __call__(
+        self, voltage: Tensor, external: Tensor, target: Tensor, loss_weight: Tensor
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Loss, and gradients by weight, embedding and layers; for frames like the first ones."""
+        if not self._is_new:
+            self.run.again(voltage, external)
+        self._is_new, value = False, target.new_empty(())
+        gradients = self.run.places_for_parameters(*self.wanted)
+        after = loss.described(self.run.out, target, loss_weight, self._by_prediction, value)
+        loaded().lobula_source_network_fit(byref(self.run.described), byref(after))
+        self.run.release()
+        return value, gradients
 
 
 class _SourceNetwork(torch.autograd.Function):
@@ -191,24 +279,35 @@ class _PredictionLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, how: tuple[Any, ...], parameters: list[Tensor], first: Tensor | None) -> Tensor:
         tensors, target, loss_weight, network, is_shared = how
-        run = _Run(tensors, network, is_shared, keeps=True)
-        value, by_prediction = target.new_empty(()), torch.empty_like(target)
-        described = loss.described(run.out, target, loss_weight, by_prediction, value)
-        wanted = False, False, *(x.requires_grad for x in parameters[:2])
-        _, _, *gradients = run.pull_back(by_prediction, wanted, described)
-        ctx.found = [(x, gradient) for x, gradient in zip(parameters, gradients, strict=True) if x.requires_grad]
+        wanted = [x.requires_grad for x in parameters[:2]]
+        key = _described_by(tensors, parameters, wanted, is_shared)
+        fit, network.kept.fit = network.kept.fit, None  # nobody else has it while it is in use
+        if fit is None or key is None or fit.key != key:
+            fit = _Fit(tensors, network, is_shared, wanted, key)
+        value, gradients = fit(*tensors[:2], target, loss_weight)
+        network.kept.fit = None if key is None else fit
+        ctx.pending = [(x, gradient) for x, gradient in zip(parameters, gradients, strict=True) if x.requires_grad]
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:
-        found, ctx.found = ctx.found, None
-        if found is None:
-            raise RuntimeError("prediction loss: backward was called twice, expected once; evaluate it again")
+        pending = _taken(ctx)
         factor = float(grad)
         if factor != 1.0:
-            found = [(parameter, factor * gradient) for parameter, gradient in found]
-        (_, of_first), *others = found
-        for parameter, gradient in others:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            pending = [(parameter, factor * gradient) for parameter, gradient in pending]
+        (_, of_first), *others = pending
+        _write(others)
         return None, None, of_first
+
+
+def _taken(node: Any) -> list[tuple[Tensor, Tensor]]:
+    pending, node.pending = node.pending, None
+    if pending is None:
+        raise RuntimeError("prediction loss: backward was called twice, expected once; evaluate it again")
+    return pending
+
+
+def _write(gradients: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for parameter, gradient in gradients:
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
