@@ -117,9 +117,8 @@ class Evaluation:
         """Makes room for what the gradients need: activations of all layers but the first, and the output before it is
         squared."""
         described = self.described
-        kept = borrow(
-            described.n * described.batch, sum(-(-len(b) // PAD) * PAD for b in self.layers[4:-2:2]) + 1, self.embedding
-        )
+        width = sum(-(-len(b) // PAD) * PAD for b in self.layers[4:-2:2]) + 1
+        kept = borrow(described.n * described.batch, width, self.embedding)
         described.kept = kept.data_ptr()
         described.values = kept.data_ptr() + 4 * (kept.numel() - len(kept)) if described.squared else None
         self._kept = kept

@@ -27,10 +27,21 @@ if typing.TYPE_CHECKING:
 
 
 class _Kept:
-    """Place of a `_Fit` between two calls; a copy, or what pickle makes of it, is empty."""
+    """Place of a `_Fit` between two calls; a copy is empty."""
 
     def __init__(self) -> None:
-        self.fit: _Fit | None = None
+        self._fits: list[_Fit] = []
+
+    def take(self) -> "_Fit | None":
+        """What was put here last, for the caller alone."""
+        try:
+            return self._fits.pop()
+        except IndexError:
+            return None
+
+    def put(self, fit: "_Fit") -> None:
+        """Keeps one, and no other."""
+        self._fits[:] = [fit]
 
     def __reduce__(self) -> tuple[type["_Kept"], tuple[()]]:
         return _Kept, ()
@@ -134,7 +145,7 @@ class _Run:
     Args:
         tensors: voltage and external (B, N), weight (E,), embedding (N, D).
         network, is_shared: as in `source_network`.
-        keeps: gradients follow.
+        keeps: gradients follow, of these frames.
 
     Attributes:
         out: (B, N) place of the prediction.
@@ -198,14 +209,11 @@ class _Run:
         self.described.by_weight = None if to_weight is None else to_weight.data_ptr()
         return [to_weight, to_embedding, *to_message, *to_update]
 
-    def again(self, voltage: Tensor, external: Tensor) -> None:
-        """Makes ready for other frames, of the same shape and strides."""
-        for network, k, scalar in (
-            (self._message, 0, voltage),
-            (self._update, 0, voltage),
-            (self._update, 2, external),
-        ):
-            network.reads(k, scalar)
+    def read(self, voltage: Tensor, external: Tensor) -> None:
+        """Makes ready for these frames, of the shape and strides of those it was made for, and for their gradients."""
+        self._message.reads(0, voltage)
+        self._update.reads(0, voltage)
+        self._update.reads(2, external)
         self._message.keep()
         self._update.keep()
 
@@ -239,8 +247,7 @@ class _Fit:
     def __init__(
         self, tensors: Sequence[Tensor], network: Parts, is_shared: bool, wanted: Sequence[bool], key: Any
     ) -> None:
-        self.key, self.wanted, self._is_new = key, wanted, True
-        self.run = _Run(tensors, network, is_shared, keeps=True)
+        self.key, self.wanted, self.run = key, wanted, _Run(tensors, network, is_shared, keeps=False)
         self._by_prediction = torch.empty_like(self.run.out)
         self.run.places_for_frames(self._by_prediction, False, False)
 
@@ -248,9 +255,8 @@ class _Fit:
         self, voltage: Tensor, external: Tensor, target: Tensor, loss_weight: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
         """Loss, and gradients by weight, embedding and layers; for frames like the first ones."""
-        if not self._is_new:
-            self.run.again(voltage, external)
-        self._is_new, value = False, target.new_empty(())
+        self.run.read(voltage, external)
+        value = target.new_empty(())
         gradients = self.run.places_for_parameters(*self.wanted)
         after = loss.described(self.run.out, target, loss_weight, self._by_prediction, value)
         loaded().lobula_source_network_fit(byref(self.run.described), byref(after))
@@ -281,11 +287,11 @@ class _PredictionLoss(torch.autograd.Function):
         tensors, target, loss_weight, network, is_shared = how
         wanted = [x.requires_grad for x in parameters[:2]]
         key = _described_by(tensors, parameters, wanted, is_shared)
-        fit, network.kept.fit = network.kept.fit, None  # nobody else has it while it is in use
+        fit = network.kept.take()
         if fit is None or key is None or fit.key != key:
             fit = _Fit(tensors, network, is_shared, wanted, key)
         value, gradients = fit(*tensors[:2], target, loss_weight)
-        network.kept.fit = None if key is None else fit
+        network.kept.put(fit)
         ctx.pending = [(x, gradient) for x, gradient in zip(parameters, gradients, strict=True) if x.requires_grad]
         return value
 
