@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lobula.bench import plain
+from lobula.bench.gpu import least_seconds, rows_on
 from lobula.bench.rows import DT, Sizes, driven_recording, own_model, own_simulation, random_frames
-from lobula.bench.run import run_rows
+from lobula.bench.run import chosen_rows, run_rows
 from lobula.bench.scale import exponent
 from lobula.bench.signal import signal_model
 from lobula.bench.timing import compared, interleaved
@@ -69,6 +70,46 @@ def test_rows_run_and_can_be_written_as_json() -> None:
     assert {row["row"] for row in result["rows"]} == set(names)
     assert all(row["seconds"] > 0 and row["plain_seconds"] > 0 for row in result["rows"])
     assert result["limits"]["gemm_gflop_per_s"] > 0
+
+
+def rows_of_a_gpu(device: str) -> None:
+    """Run there, and what they say fits together."""
+    found = rows_on(torch.device(device), Sizes(extent=0, repeats=1, n_frames=400), n_steps=12)
+    rows = {row.name: row for row in found}
+    json.dumps([row.to_dict() for row in found])
+    assert len(rows) == 5
+    assert all(row.seconds > 0 for row in found)
+    step, published = rows[f"{device}: training step, batch 4"], rows[f"{device}: step of gs"]
+    assert step.facts["recorded"] == (device == "cuda")
+    assert step.facts["share_of_allowed"] == pytest.approx(step.facts["allowed_seconds"] / step.seconds)
+    assert published.facts["seconds_as_published"] == 128_000 * published.seconds
+
+
+def test_rows_of_a_gpu_run_on_a_cpu() -> None:
+    rows_of_a_gpu("cpu")
+
+
+@pytest.mark.gpu
+def test_rows_of_a_gpu() -> None:
+    rows_of_a_gpu("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_row_is_refused_and_no_part_of_all() -> None:
+    assert "gpu" not in chosen_rows(["all"])
+    with pytest.raises(ConfigError, match=r"bench gpu: got 'cuda', expected a device that torch can use here"):
+        run_rows(["gpu"], Sizes())
+
+
+def test_what_a_step_needs_at_least() -> None:
+    """By hand: 3 neurons, 2 edges, one frame, 80 units."""
+    wiring = Wiring.from_edges(np.array([[0, 1], [1, 2]]), 3)
+    layers = 80 * (80 + 1 + 2 + 1) + 80 * (80 + 3 + 2 + 1)
+    needs = least_seconds(wiring, 1, {"gemm_gflop_per_s": 1e-9, "copy_gb_per_s": 1e9})
+    assert needs["gflop"] == pytest.approx(6e-9 * (3 * layers + 2))
+    assert needs["allowed_seconds"] == pytest.approx(6.0 * (3 * layers + 2))
+    more = least_seconds(wiring, 1, {"gemm_gflop_per_s": 1e9, "copy_gb_per_s": 1e-9})
+    assert more["allowed_seconds"] == pytest.approx(4 * (8 * (2 + 6 + layers) + 4 + 9) + 32)
 
 
 def test_an_unknown_row_is_named() -> None:

@@ -15,6 +15,7 @@ from lobula.regression import PiecewiseLinear, accumulate, fit_circuit, fit_spli
 from lobula.regression.curve import initial_knots, merge_close, refined_knots
 from lobula.regression.curve_step import bounded_step, some_targets
 from lobula.regression.gram import block_arrays
+from lobula.regression.own_terms import TanhTerm
 from lobula.regression.shrinkage import LOG_RATIOS, log_evidence, population_ratios
 from lobula.regression.tabulate import NeuronCurves, tabulate
 
@@ -203,6 +204,18 @@ def test_chunking_is_invisible(planted: Planted, recording: Recording, monkeypat
     parts = accumulate(recording["train"], planted.wiring, relu)
     assert whole.n_frames == parts.n_frames
     np.testing.assert_allclose(parts.grams[0], whole.grams[0], rtol=1e-9)
+
+
+def test_own_terms_of_a_sparse_circuit_never_go_to_a_gpu(
+    planted: Planted, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device without memory stands for it; products with own terms are made on the CPU."""
+    monkeypatch.setattr("lobula.regression.gram.pairs_are_cheaper", lambda *_: False)
+    fits = [
+        accumulate(recording["train"], planted.wiring, relu, device=torch.device(name), own=TanhTerm())
+        for name in ("cpu", "meta")
+    ]
+    np.testing.assert_array_equal(fits[0].grams[3], fits[1].grams[3])
 
 
 def test_curve_is_interpolation() -> None:

@@ -23,7 +23,7 @@ from lobula.training.objectives import scaled_mse
 from lobula.training.optimiser import optimiser_for, restore_optimiser, set_learning_rates
 from lobula.training.phases import Phase
 from lobula.training.run import _Trainer
-from lobula.training.sampler import Batch, FramePool, Window
+from lobula.training.sampler import Batch, FramePool, Window, _n_slots, _Slots
 from lobula.training.step import StaticStep, device_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -62,6 +62,19 @@ def test_a_pool_that_holds_all_gives_the_frames_of_the_seed(any_recording: Recor
         np.testing.assert_array_equal(last.first, batch.first)
     pool.close()
     part.close()
+
+
+@pytest.mark.parametrize("target", ["observed", "drift"])
+def test_a_gpu_pool_takes_what_it_may_and_no_more(any_recording: Recording, target: str) -> None:
+    """Chunks are counted by the places they take, with one for the chunk to come."""
+    split, wiring = any_recording["train"], any_recording.wiring
+    n_chunks, reach = 8, 1
+    for n in (4, n_chunks):  # some of them, all of them
+        taken = _Slots(split, wiring, target, n, CPU, reach).places.values()
+        n_bytes = sum(place.numel() * place.element_size() for place in taken)
+        count = partial(_n_slots, split, wiring, target, reach=reach, device=GPU, n_chunks=n_chunks)
+        assert count(n_bytes=n_bytes) == (n if n == n_chunks else n - 1)
+        assert count(n_bytes=n_bytes - 1) == n - 2
 
 
 def test_a_sliding_pool_gives_matching_frames_of_every_chunk(recording: Recording) -> None:

@@ -22,7 +22,8 @@ class PlainGNN(nn.Module):
 
     def __init__(self, wiring: Wiring, hidden: int, embedding_dim: int = 2) -> None:
         super().__init__()
-        self.pre, self.post = (torch.as_tensor(x.copy(), dtype=torch.int64) for x in (wiring.pre, wiring.post))
+        for name, end in (("pre", wiring.pre), ("post", wiring.post)):
+            self.register_buffer(name, torch.as_tensor(end.copy(), dtype=torch.int64))
         self.embedding = nn.Parameter(torch.randn(wiring.n_neurons, embedding_dim))
         self.weight = nn.Parameter(torch.randn(wiring.n_edges) / wiring.n_edges**0.5)
         self.message_mlp = _mlp(1 + embedding_dim, hidden)

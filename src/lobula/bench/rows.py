@@ -59,11 +59,19 @@ def random_frames(wiring: Wiring, batch: int, seed: int = 0) -> tuple[torch.Tens
 
 
 def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> float:
-    """Forward, loss, backward, clip and Adam: one step; optimiser and weight of the loss are kept on the model."""
+    """One step, and its loss."""
+    return float(one_step(model, batch).detach())
+
+
+def one_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Forward, loss, backward, clip and Adam: one step; optimiser and weight of the loss are kept on the model.
+
+    Reads nothing back from a GPU.
+    """
     voltage, external, target = batch
     if not hasattr(model, "optimiser"):
         model.optimiser = Adam([{"params": model.parameters(), "lr": 1e-3}])
-        model.loss_weight = torch.ones(voltage.shape[1])
+        model.loss_weight = voltage.new_ones(voltage.shape[1])
     optimiser, weight = model.optimiser, model.loss_weight
     optimiser.zero_grad()
     loss = (
@@ -74,7 +82,7 @@ def training_step(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tenso
     backward(loss)
     clip_norm(optimiser.param_groups[0]["params"], 1.0)
     optimiser.step()
-    return float(loss.detach())
+    return loss
 
 
 def own_model(wiring: Wiring, hidden: int = HIDDEN) -> CircuitGNN:

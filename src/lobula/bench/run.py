@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from lobula.bench import hardware, rows
+from lobula.bench.gpu import gpu
 from lobula.bench.names import ROW_NAMES
 from lobula.bench.rows import Sizes
 from lobula.bench.scale import brain, scale
@@ -19,18 +22,19 @@ logger = logging.getLogger(__name__)
 
 _CALLS: tuple[Callable[[Sizes], list[Row]], ...] = (
     *(rows.step, rows.simulate, rows.ridge, rows.recover, rows.io),
-    *(scale, brain, signal),
+    *(scale, brain, signal, gpu),
 )
 ROWS = dict(zip(ROW_NAMES, _CALLS, strict=True))
 
 
 def chosen_rows(names: Sequence[str]) -> list[str]:
-    """The rows that these names stand for; "all" stands for every row.
+    """The rows that these names stand for; "all" stands for every row, that of a GPU where there is one.
 
     Raises:
         ConfigError: if a name is not known.
     """
-    chosen = list(ROWS) if "all" in names else list(names)
+    everything = [name for name in ROWS if name != "gpu" or torch.cuda.is_available()]
+    chosen = everything if "all" in names else list(names)
     unknown = [name for name in chosen if name not in ROWS]
     if unknown:
         raise ConfigError(f"bench: got {unknown[0]!r}, expected one of {', '.join(ROWS)}, all")

@@ -39,7 +39,8 @@ def bench(
     """Time the hot paths against plain formulations of the same arithmetic, in this process, in turns.
 
     Rows: step (training), simulate, ridge, recover (refit from a network), io, scale (cost against size),
-    brain (139,255 neurons), signal (1,000 neurons, all connected). Nothing else should run meanwhile.
+    brain (139,255 neurons), signal (1,000 neurons, all connected), gpu (steps on the first GPU; part of all where there
+    is one). Nothing else should run meanwhile.
 
     Example:  [bold]lobula bench step ridge --out benchmarks/results/speed[/bold]
     """
@@ -95,6 +96,10 @@ def _line(row: dict[str, Any]) -> list[str]:
     if "log_log_slope" in facts:
         notes.append(f"grows as edges^{facts['log_log_slope']:.2f}, neurons^{facts['log_log_slope_neurons']:.2f}")
     notes += [f"{label} {size(facts[key])}" for key, label in _MEMORY.items() if key in facts]
+    if "share_of_allowed" in facts:
+        notes.append(f"{100 * facts['share_of_allowed']:.0f} % of what operations and bytes allow")
+    if "seconds_as_published" in facts:
+        notes.append(f"128,000 steps in {_time(facts['seconds_as_published'])}")
     if "write_mb_per_s" in facts:
         notes.append(f"writes {facts['write_mb_per_s']:.0f} MB/s")
     plain, ratio = row["plain_seconds"], row["ratio"]

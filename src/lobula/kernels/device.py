@@ -1,5 +1,7 @@
 """Which torch device a setting means."""
 
+import os
+
 import torch
 
 from lobula.errors import ConfigError
@@ -17,6 +19,8 @@ def usable_device(name: str, setting: str = "training.device") -> torch.device:
     """
     try:
         device = torch.device(name)
+        if device.type == "cuda":  # products give equal bits each time; cuBLAS reads this once, at the first of them
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.zeros(1, device=device)
     # torch raises AssertionError for a device that this build lacks, RuntimeError for a wrong name or number
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -137,7 +137,7 @@ class _MessageSum(torch.autograd.Function):
         if weight.is_cuda and HAS_TRITON:
             from lobula.kernels.triton_message_sum import row_sum
 
-            return row_sum(pattern.indptr, pattern.columns, weight, messages)
+            return row_sum(pattern.indptr, pattern.columns, weight.contiguous(), messages.contiguous())
         if native.fits(weight, messages):
             return native.summed(pattern, weight, messages)
         return pattern.forward_matrix(weight) @ messages
@@ -175,7 +175,7 @@ def _sampled_product(pattern: SparsePattern, grad: Tensor, messages: Tensor) -> 
 def _triton_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     from lobula.kernels.triton_message_sum import edge_product, row_sum
 
-    weight, messages = ctx.saved_tensors
+    weight, messages = (x.contiguous() for x in ctx.saved_tensors)
     pattern = ctx.pattern
     by_weight, by_messages = ctx.needs_input_grad[:2]
     return (

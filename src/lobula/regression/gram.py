@@ -20,7 +20,6 @@ import torch
 
 from lobula.ahead import ahead
 from lobula.data.wiring import Wiring
-from lobula.errors import ConfigError
 from lobula.regression.edge_messages import EdgeMessages, Messages, columns_of, frames_at_once, messages_of
 from lobula.regression.edge_messages import MessageFunction as MessageFunction
 from lobula.regression.gram_device import DeviceGrams
@@ -176,7 +175,7 @@ def accumulate(
         target: "observed" or "drift".
         max_frames: use at most this many frames, spread evenly.
         on_block: called with the number of frames done, for progress.
-        device: where the products are computed.
+        device: where the products are computed; on the CPU in any case with own terms of sparse circuits.
         own: terms of every neuron's own voltage.
     """
     n = wiring.n_neurons
@@ -187,9 +186,7 @@ def accumulate(
     products: PairSums | DeviceGrams | GroupSums
     if per_neuron and pairs_are_cheaper(wiring, own):
         products = PairSums(wiring, device, own)
-    elif device.type != "cpu":
-        if own.n_terms:
-            raise ConfigError(f"update.form: own terms of sparse circuits are computed on the CPU; got device {device}")
+    elif device.type != "cpu" and not own.n_terms:
         products = DeviceGrams(wiring, device, columns)
     else:
         products = GroupSums(wiring, columns, own, n_frames)

@@ -10,7 +10,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -228,7 +228,8 @@ class _Trainer:
     def run_phase(self, phase: Phase) -> None:
         """What is still to do of a phase: its steps; after the last of its kind, a refit and its judgement."""
         if self.step < phase.last:
-            self.run_steps(phase)
+            with ExitStack() as ends:
+                self.run_steps(phase, ends)
         elif self.judgement is None or self.step > phase.last:
             return
         if phase.ends:
@@ -240,8 +241,8 @@ class _Trainer:
         if phase.ends:
             self.share()
 
-    def run_steps(self, phase: Phase) -> None:
-        """The optimiser's steps of a phase."""
+    def run_steps(self, phase: Phase, ends: ExitStack) -> None:
+        """The optimiser's steps of a phase; what must be given back in the end, or at an error, goes to ``ends``."""
         self.model.to(self.device)
         # === LLM-MODIFIABLE: OPTIMIZER SETUP START ===
         # Optimiser, groups of parameters, learning rates and their schedule (optimiser.py, schedules.py).
@@ -251,7 +252,7 @@ class _Trainer:
         # === LLM-MODIFIABLE: OPTIMIZER SETUP END ===
         update: Step = partial(self.update, phase, self.optimiser)
         if self.device.type == "cuda" and phase.regime != "neural_ode":
-            update = StaticStep(update, self.device)
+            update = ends.enter_context(closing(StaticStep(update, self.device)))
         began = time.monotonic()
         # === LLM-MODIFIABLE: TRAINING LOOP START ===
         # Sampling, losses, replacement of embeddings, when to validate. Not: signatures, what is returned or stored.

@@ -97,7 +97,10 @@ class Window:
 
 def pool_bytes(device: torch.device) -> int:
     """Memory for decoded chunks on a device: a part of what is free on a GPU, 1 GiB elsewhere."""
-    return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else POOL_BYTES
+    if device.type != "cuda":
+        return POOL_BYTES
+    torch.cuda.empty_cache()  # what torch keeps of steps before is free, too
+    return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0])
 
 
 class FramePool:
@@ -136,12 +139,10 @@ class FramePool:
         n = split.n_targets(target)
         self.starts = np.arange(0, n, CHUNK_FRAMES)
         self.stops = np.minimum(self.starts + CHUNK_FRAMES, n)
-        n_fields = 1 if device.type == "cuda" and not _is_stored(split, target) else 2
-        per_chunk = n_fields * CHUNK_FRAMES * wiring.n_neurons * 4
-        self.n_slots = int(np.clip(pool_bytes // per_chunk, 2, len(self.starts))) if len(self.starts) > 1 else 1
+        reach = max(window.n_frames, 1) + (batch_size if window.consecutive else 0)
+        self.n_slots = _n_slots(split, wiring, target, pool_bytes, reach, device, len(self.starts))
         self._has_all = self.n_slots == len(self.starts)
         self._chunks: dict[int, tuple[int, Future[Any]]] = {}
-        reach = max(window.n_frames, 1) + (batch_size if window.consecutive else 0)
         self._slots = _Slots(split, wiring, target, self.n_slots + (not self._has_all), device, reach)
         spans = zip(self.starts, self.stops, strict=True)
         self._valid = None if window.is_plain else [window.starts(int(a), int(b), batch_size, split) for a, b in spans]
@@ -206,13 +207,29 @@ class FramePool:
         return self._slots.batch(slots, inside, self.part, self.window.n_frames, noise)
 
     def close(self) -> None:
-        """Stops the reading thread."""
+        """Stops the reading thread, and waits for what it copies."""
         self._reader.shutdown(wait=True, cancel_futures=True)
+        if self._slots.side is not None:
+            self._slots.side.synchronize()
 
 
 def _is_stored(split: Split, target: TargetKind) -> bool:
     """Whether targets are kept beside the voltage; else they are differences of frames that follow each other."""
     return target == "drift" or split.trials is not None
+
+
+def _n_slots(
+    split: Split, wiring: Wiring, target: TargetKind, n_bytes: int, reach: int, device: torch.device, n_chunks: int
+) -> int:
+    """Chunks that a pool holds: all, or as many as fit, which on a GPU leaves room for the one that comes next."""
+    if n_chunks < 2:
+        return 1
+    if device.type != "cuda":  # what a CPU draws depends on it
+        return int(np.clip(n_bytes // (2 * CHUNK_FRAMES * wiring.n_neurons * 4), 2, n_chunks))
+    row = split.stimulus(0, 1)
+    width = wiring.n_neurons * (1 + _is_stored(split, target)) + (0 if row is None else row.shape[-1] + 1)
+    n = n_bytes // (4 * width * (CHUNK_FRAMES + reach))
+    return n_chunks if n >= n_chunks else max(2, n - 1)
 
 
 class _Slots:

@@ -1,13 +1,13 @@
 """The same step again and again on a GPU: fixed buffers and a CUDA graph, so that the host only starts it."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from lobula.errors import LobulaError
 from lobula.training.sampler import Batch
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,12 @@ class StaticStep:
         self._graph.replay()
         return self._parts
 
+    def close(self) -> None:
+        """Gives the recording back: NCCL does not let go of processes as long as one with their exchanges is there."""
+        if self._graph is not None:
+            self._graph.reset()
+            self._graph = None
+
     def _beside(self, side: torch.cuda.Stream, batch: Batch) -> dict[str, Tensor]:
         main = torch.cuda.current_stream(self._device)
         side.wait_stream(main)
@@ -75,18 +81,22 @@ class StaticStep:
             # other threads (the reader of the frames, NCCL's watchdog) go on meanwhile
             with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 self._parts = self._step(batch)
+        except LobulaError:
+            raise
         except RuntimeError as error:
-            torch.cuda.set_stream(main)  # a recording that fails does not always go back to it
             self._records = False
-            reason = str(error).partition("\n")[0]
+            cause = error.__context__ or error  # leaving a recording that failed is an error of its own
+            reason = str(cause).partition("\n")[0]
             logger.warning("training: no CUDA graph, steps run one operation at a time (%s)", reason)
             return
+        finally:
+            torch.cuda.set_stream(main)  # a recording that fails does not always go back to it
         self._graph = graph
 
 
 @contextmanager
 def device_settings(device: torch.device, precision: str) -> Iterator[None]:
-    """What training sets in torch for a GPU: the current device, tf32, and workspaces that give equal bits each time.
+    """What training sets in torch for a GPU: the current device, tf32, and that fresh memory is not filled.
 
     Args:
         device: where the model is; nothing is set for a CPU.
@@ -95,12 +105,11 @@ def device_settings(device: torch.device, precision: str) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product: torch's rule
     products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
-    before = products.allow_tf32, memory.fill_uninitialized_memory
-    products.allow_tf32, memory.fill_uninitialized_memory = precision == "tf32", False
+    before = products.fp32_precision, memory.fill_uninitialized_memory
+    products.fp32_precision, memory.fill_uninitialized_memory = "tf32" if precision == "tf32" else "ieee", False
     try:
         with torch.cuda.device(device):
             yield
     finally:
-        products.allow_tf32, memory.fill_uninitialized_memory = before
+        products.fp32_precision, memory.fill_uninitialized_memory = before
