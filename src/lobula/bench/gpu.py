@@ -22,6 +22,7 @@ from lobula.bench.timing import Row, compared
 from lobula.config import load_config
 from lobula.connectome import optic_lobe
 from lobula.data import Recording, Wiring
+from lobula.errors import ConfigError
 from lobula.kernels import SparsePattern, message_sum, usable_device
 from lobula.training import train
 from lobula.training.sampler import Batch
@@ -38,6 +39,8 @@ def gpu(sizes: Sizes) -> list[Row]:
     Raises:
         ConfigError: if there is none.
     """
+    if not torch.cuda.is_available():
+        raise ConfigError("bench gpu: got a machine without a GPU that torch can use; all other rows are for the CPU")
     return rows_on(usable_device("cuda", "bench gpu"), sizes)
 
 
