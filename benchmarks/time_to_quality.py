@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lobula
 from lobula import pipeline
-from lobula.data.provenance import device_facts, versions
+from lobula.data.provenance import code_state, device_facts, versions
 
 RESULTS = Path(__file__).parent / "results" / "time-to-quality"
 WANTED = 0.97
@@ -52,7 +52,7 @@ def one_seed(recipe: str, seed: int, folder: Path, variants: Sequence[str]) -> d
     base = lobula.load_config(recipe).with_values(seeds)
     pipeline.simulate(base, folder / "data", progress=False)
     result: dict = {"recipe": recipe, "seed": seed, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    result |= {"machine": device_facts(), "versions": versions(), "variants": {}}
+    result |= {"machine": device_facts(), "versions": versions(), "code": code_state(), "variants": {}}
     recording = {"simulation.recording": str(folder / "data" / "recording.zarr")}
     for number, name in enumerate(variants):
         estimator, values = VARIANTS[name]

@@ -4,37 +4,19 @@ import copy
 import gc
 import weakref
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.source_networks import agree, circuit, frames
 from torch import Tensor
 
-from lobula.config.model import ModelConfig
-from lobula.data import Streams, Wiring
 from lobula.kernels.native import build, loss, source_network
-from lobula.models import CircuitGNN, Scales
+from lobula.models import CircuitGNN
 from lobula.models.graph_network import GraphNetwork
 from lobula.training.objectives import scaled_mse
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C compiler here")
-
-
-def circuit(n: int, share: float, seed: int = 0, **config: object) -> CircuitGNN:
-    """A network over a random wiring, with rows that are empty and self-loops."""
-    rng = np.random.default_rng(seed)
-    mask = rng.random((n, n)) < share
-    mask[0, 1] = True
-    post, pre = np.nonzero(mask)
-    wiring = Wiring.from_edges(np.stack([pre, post]), n)
-    settings = ModelConfig(**{"hidden_dim": 9, "hidden_dim_update": 17, "w_init": "randn", **config})
-    return CircuitGNN(settings, wiring, Scales(0.7, 1.3, 1.0), Streams(seed))
-
-
-def frames(n: int, batch: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Voltage, external input and what comes back to the output."""
-    return tuple(torch.randn(3, batch, n, generator=torch.Generator().manual_seed(seed)))
 
 
 def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool = False) -> list[Tensor]:
@@ -51,12 +33,6 @@ def outcome(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor], parts: bool
 def is_one_operation(model: CircuitGNN, voltage: Tensor, external: Tensor) -> bool:
     """Whether there is a kernel for these frames."""
     return model._in_one is not None and source_network.frames_fit(voltage, external, model._in_one)
-
-
-def agree(found: list[Tensor], wanted: list[Tensor]) -> None:
-    """Within rounding of single precision of the largest number of each tensor."""
-    for own, reference in zip(found, wanted, strict=True):
-        torch.testing.assert_close(own, reference, rtol=0, atol=5e-5 * max(1.0, float(reference.abs().max())))
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,94 +174,6 @@ def test_a_copy_has_gradients_of_its_own() -> None:
     assert not torch.equal(model(voltage, external), copied(voltage, external))
 
 
-def loss_and_gradients(model: CircuitGNN, batch: tuple[Tensor, Tensor, Tensor]) -> list[Tensor | None]:
-    """Of one call, from no gradients on."""
-    voltage, external, target = batch
-    for parameter in model.parameters():
-        parameter.grad = None
-    value = model.prediction_loss(voltage, external, target, torch.linspace(0.5, 1.5, voltage.shape[1]))
-    source_network.backward(value)
-    return [value.detach(), *(p.grad for p in model.parameters())]
-
-
-def other_storage(model: CircuitGNN) -> None:
-    model.embedding.data = torch.randn_like(model.embedding)
-
-
-def other_strides(model: CircuitGNN) -> None:
-    layer = model.get_parameter("update_mlp.hidden.0.weight")
-    layer.data = torch.randn(layer.shape[::-1]).T
-
-
-def in_place(model: CircuitGNN) -> None:
-    with torch.no_grad():
-        model.weight.mul_(-1.0)
-
-
-CHANGES = {
-    "nothing": lambda model: None,
-    "values": in_place,
-    "storage": other_storage,
-    "strides": other_strides,
-    "held": lambda model: model.weight.requires_grad_(False),
-    "shared": CircuitGNN.share_messages,
-    "loaded": lambda model: model.load_state_dict({k: 2 * x for k, x in model.state_dict().items()}),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_call_sees_what_changed_since_the_last(change: str) -> None:
-    """Equal to the bit to a model that was never called."""
-    model, fresh = circuit(20, 0.2), circuit(20, 0.2)
-    loss_and_gradients(model, frames(20, 3))
-    for one in (model, fresh):
-        torch.manual_seed(0)
-        CHANGES[change](one)
-    found, wanted = (loss_and_gradients(one, frames(20, 3, seed=7)) for one in (model, fresh))
-    for own, reference in zip(found, wanted, strict=True):
-        assert (own is None) == (reference is None)
-        assert own is None or torch.equal(own, reference)
-    assert (model.weight.grad is None) == (change == "held")
-
-
-def test_batches_of_many_shapes_take_turns() -> None:
-    model = circuit(20, 0.2)
-    for turn, n_frames in enumerate((3, 3, 5, 1, 3, 3)):
-        batch = frames(20, n_frames, seed=turn)
-        found, wanted = loss_and_gradients(model, batch), loss_and_gradients(circuit(20, 0.2), batch)
-        assert all(map(torch.equal, found, wanted))
-
-
-def test_gradients_of_a_call_stay_as_they_are() -> None:
-    """The next call fills memory of its own."""
-    model = circuit(20, 0.2)
-    found = loss_and_gradients(model, frames(20, 3))
-    kept = [x.clone() for x in found]
-    loss_and_gradients(model, frames(20, 3, seed=1))
-    assert all(map(torch.equal, found, kept))
-
-
-def test_models_are_copied_between_two_calls() -> None:
-    model = circuit(20, 0.2)
-    wanted = [x.clone() for x in loss_and_gradients(model, frames(20, 3))]
-    assert all(map(torch.equal, loss_and_gradients(copy.deepcopy(model), frames(20, 3)), wanted))
-
-
-def test_backward_without_torch_is_that_of_torch() -> None:
-    model, (voltage, external, target), weight = circuit(20, 0.2), frames(20, 3), torch.ones(20)
-    model.prediction_loss(voltage, external, target, weight).backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    for factor in (1.0, 3.0):  # a loss that was scaled goes through torch
-        value = model.prediction_loss(voltage, external, target, weight)
-        source_network.backward(value if factor == 1.0 else factor * value)
-    for parameter, gradient in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(parameter.grad, 5.0 * gradient)
-    value = model.prediction_loss(voltage, external, target, weight)
-    source_network.backward(value)
-    with pytest.raises(RuntimeError, match="called twice"):
-        source_network.backward(value)
-
-
 @pytest.mark.parametrize("pulled_back", [False, True])
 def test_what_was_read_is_let_go_at_once(pulled_back: bool) -> None:
     """And not only when Python looks for cycles, which it may never find through torch's graph."""
@@ -303,10 +191,10 @@ def test_a_prediction_outlives_its_model() -> None:
     """C reads the wiring when the gradients are asked for."""
     model, (voltage, external, upstream) = circuit(12, 0.2), frames(12, 3)
     parameters, wanted = list(model.parameters()), outcome(model, (voltage, external, upstream))[3:]
-    pattern, out = weakref.ref(model.pattern), model(voltage, external)
+    columns, out = weakref.ref(model.pattern.columns), model(voltage, external)
     del model
     gc.collect()
-    assert pattern() is not None
+    assert columns() is not None
     for own, reference in zip(torch.autograd.grad(out, parameters, upstream), wanted, strict=True):
         torch.testing.assert_close(own.double(), reference, rtol=0, atol=0)
 

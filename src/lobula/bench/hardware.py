@@ -11,6 +11,8 @@ GEMM_GFLOP = 2e-9 * GEMM_SIZE**3
 
 
 CPU = torch.device("cpu")
+GPU_CALLS, GPU_WARM_UP = 20, 0.5
+"""Calls between two looks at the clock, and seconds of calls before."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -39,11 +41,14 @@ def copy_rate(n_bytes: int = 1 << 28, repeats: int = 9, device: torch.device = C
 
 
 def _median_seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
-    seconds = []
-    for _ in range(repeats + 1):
+    """Of a call; on a GPU, whose clock takes a moment to rise, after half a second of calls, and of many at once."""
+    at_once, ready = (GPU_CALLS, time.perf_counter() + GPU_WARM_UP) if device.type == "cuda" else (1, 0.0)
+    seconds: list[float] = []
+    while len(seconds) <= repeats or time.perf_counter() < ready:
         synchronise(device)
         began = time.perf_counter()
-        call()
+        for _ in range(at_once):
+            call()
         synchronise(device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
+        seconds.append((time.perf_counter() - began) / at_once)
+    return statistics.median(seconds[-repeats:])

@@ -276,7 +276,8 @@ class _Trainer:
         held = self.held if phase.held else None
         lower = self.settings.precision == "bf16"
         # === LLM-MODIFIABLE: LOSS START ===
-        # What is compared and how it is weighted, more terms. Not: what `total`, `parts` and `penalties` are.
+        # What is compared and how it is weighted, more terms. Not: what `total`, `parts` and `penalties` are. `total`
+        # is `loss` itself where there are no penalties, so neither may be changed in place.
         # `at_once` is prediction and `scaled_mse` as one operation. Another loss must leave it out, and so must a step
         # that asks torch.autograd.grad for gradients: only `backward` finds them.
         loss, parts = self.at_once(phase, batch)

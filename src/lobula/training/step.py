@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from lobula.errors import LobulaError
 from lobula.training.sampler import Batch
 
 logger = logging.getLogger(__name__)
@@ -15,6 +14,8 @@ logger = logging.getLogger(__name__)
 Step = Callable[[Batch], dict[str, Tensor]]
 """Changes parameters by one batch and returns the parts of the loss."""
 WARM_UP_STEPS = 3
+_TF32, _TF32_BEFORE = ("fp32_precision", "ieee", "tf32"), ("allow_tf32", False, True)
+"""What torch calls it from 2.9 on, which warns about or refuses the older name, and before."""
 
 
 class StaticStep:
@@ -81,8 +82,6 @@ class StaticStep:
             # other threads (the reader of the frames, NCCL's watchdog) go on meanwhile
             with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 self._parts = self._step(batch)
-        except LobulaError:
-            raise
         except RuntimeError as error:
             self._records = False
             cause = error.__context__ or error  # leaving a recording that failed is an error of its own
@@ -106,10 +105,13 @@ def device_settings(device: torch.device, precision: str) -> Iterator[None]:
         yield
         return
     products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
-    before = products.fp32_precision, memory.fill_uninitialized_memory
-    products.fp32_precision, memory.fill_uninitialized_memory = "tf32" if precision == "tf32" else "ieee", False
+    name, exact, rounded = _TF32 if hasattr(products, _TF32[0]) else _TF32_BEFORE
+    before = getattr(products, name), memory.fill_uninitialized_memory
+    setattr(products, name, rounded if precision == "tf32" else exact)
+    memory.fill_uninitialized_memory = False
     try:
         with torch.cuda.device(device):
             yield
     finally:
-        products.fp32_precision, memory.fill_uninitialized_memory = before
+        setattr(products, name, before[0])
+        memory.fill_uninitialized_memory = before[1]

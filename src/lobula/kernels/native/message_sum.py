@@ -87,5 +87,9 @@ def table_sums(
 
 def described(pattern: "SparsePattern", messages: Tensor) -> _Pattern:
     """What C reads of a wiring, for messages (N, B)."""
-    parts = pattern.indptr, pattern.columns, pattern.indptr_out, pattern.post_by_pre, pattern.permutation
-    return _Pattern(*messages.shape, torch.get_num_threads(), *(x.data_ptr() for x in parts))
+    return _Pattern(*messages.shape, torch.get_num_threads(), *(x.data_ptr() for x in read_of(pattern)))
+
+
+def read_of(pattern: "SparsePattern") -> tuple[Tensor, ...]:
+    """The tensors of a wiring that C reads, in its order."""
+    return pattern.indptr, pattern.columns, pattern.indptr_out, pattern.post_by_pre, pattern.permutation

@@ -124,7 +124,8 @@ def prediction_loss(
 
 def backward(loss: Tensor) -> None:
     """`loss.backward()`; what `prediction_loss` gave, and nothing was done to, needs nothing of torch's for it."""
-    if hasattr(loss.grad_fn, "pending"):
+    is_bare = not loss._backward_hooks and not loss.retains_grad
+    if is_bare and hasattr(loss.grad_fn, "pending"):
         _write(_taken(loss.grad_fn))
     else:
         loss.backward()
@@ -159,7 +160,7 @@ class _Run:
         summed, values = torch.empty_like(sent), weight.contiguous()
         update = Evaluation((voltage, summed.T, external), embedding, network.update)
         self.out = update.place_for_output(by_neuron=False, keeps=keeps)
-        self._wiring = network.pattern  # C reads it
+        self._wiring = message_sum.read_of(network.pattern)  # stays where it is as long as C reads it
         self._message, self._update, self._is_shared = message, update, is_shared
         self._sent, self._summed, self._values = sent, summed, values
         self._pattern = message_sum.described(network.pattern, sent)
@@ -225,12 +226,13 @@ class _Run:
 
 
 def _described_by(
-    tensors: Sequence[Tensor], parameters: Sequence[Tensor], wanted: Sequence[bool], is_shared: bool
+    tensors: Sequence[Tensor], parameters: Sequence[Tensor], network: Parts, wanted: Sequence[bool], is_shared: bool
 ) -> tuple[Any, ...] | None:
-    """What tells one description from another, beside the wiring; None where C reads copies."""
+    """What tells one description from another; None where C reads copies."""
     if not all(x.is_contiguous() for x in parameters):
         return None
-    (voltage, external), addresses = tensors[:2], (x.data_ptr() for x in parameters)
+    voltage, external = tensors[:2]
+    addresses = (x.data_ptr() for x in (*parameters, *message_sum.read_of(network.pattern)))
     strides = *voltage.shape, *voltage.stride(), *external.stride()
     return *strides, torch.get_num_threads(), is_shared, *wanted, *addresses
 
@@ -286,7 +288,7 @@ class _PredictionLoss(torch.autograd.Function):
     def forward(ctx, how: tuple[Any, ...], parameters: list[Tensor], first: Tensor | None) -> Tensor:
         tensors, target, loss_weight, network, is_shared = how
         wanted = [x.requires_grad for x in parameters[:2]]
-        key = _described_by(tensors, parameters, wanted, is_shared)
+        key = _described_by(tensors, parameters, network, wanted, is_shared)
         fit = network.kept.take()
         if fit is None or key is None or fit.key != key:
             fit = _Fit(tensors, network, is_shared, wanted, key)
