@@ -61,7 +61,8 @@ def plain_mlp(scalars: Sequence[Tensor], embedding: Tensor, network: Perceptron)
     """The network without blocks, for any device and depth; arguments as in `blocked_mlp`, scalars (..., N)."""
     by_scalars, by_embedding, bias = network.layers[:3]
     linear = torch.nn.functional.linear
-    inputs = torch.stack(tuple(scalars), dim=-1) / network.units.unit
+    inputs = torch.stack(tuple(scalars), dim=-1)
+    inputs = inputs if network.units.unit == 1.0 else inputs / network.units.unit
     x = linear(inputs, by_scalars) + linear(embedding, by_embedding, bias)  # the embedding's share once per neuron
     for weight, bias in network.further:
         x = linear(FUNCTIONS[network.activation](x), weight, bias)

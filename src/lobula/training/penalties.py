@@ -173,7 +173,8 @@ def as_sum(residuals: Residuals, kind: Kind) -> Tensor:
     """The published form: sum of absolute values (L1), root of the sum of squares per tensor (L2), sum of squares, or
     sum."""
     reduce = {"L1": lambda r: r.abs().sum(), "L2": _root, "square": lambda r: r.square().sum(), "sum": torch.sum}[kind]
-    return torch.stack([reduce(residual * unit) for residual, unit in residuals]).sum()
+    numbers = [residual if unit == 1.0 else residual * unit for residual, unit in residuals]
+    return torch.stack([reduce(number) for number in numbers]).sum()
 
 
 def as_mean(residuals: Residuals, kind: Kind) -> Tensor:
