@@ -214,15 +214,6 @@ def test_types_that_differ_in_their_dynamics_are_counted(n_types: int) -> None:
     assert cluster_scores(kind, found.gmm)["accuracy"] == 1.0
 
 
-def test_own_terms_on_a_device_are_refused_where_they_are_not_computed() -> None:
-    import torch
-
-    planted = planted_circuit(n_frames=100)
-    recording = Recording.from_arrays(planted.voltage, planted.wiring, PLANTED_DT, planted.stimulus, planted.drift)
-    with pytest.raises(ConfigError, match=r"update\.form"):
-        accumulate(recording["train"], planted.wiring, np.tanh, device=torch.device("meta"), own=TanhTerm())
-
-
 @pytest.mark.parametrize(
     ("fill", "settings", "reason"),
     [
