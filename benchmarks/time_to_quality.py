@@ -69,7 +69,7 @@ def one_seed(recipe: str, seed: int, folder: Path, variants: Sequence[str]) -> d
 
 
 def table(args: argparse.Namespace) -> None:
-    """Markdown: median and worst over seeds."""
+    """Markdown: median over seeds, and range or worst."""
     results = [json.loads(f.read_text()) for f in sorted((RESULTS / args.name).glob(f"{args.recipe}-seed*.json"))]
     print("| variant | seeds | seconds | W / ceiling, median (worst) | at least .97 | V_rest / ceiling |")
     print("|---|---|---|---|---|---|")
@@ -78,9 +78,13 @@ def table(args: argparse.Namespace) -> None:
         if not rows:
             continue
         w, rest = ([r["fit_r2"][q] / r["ceiling"][q] for r in rows] for q in ("W", "v_rest"))
-        seconds = statistics.median(r["seconds"] for r in rows)
+        seconds = [r["seconds"] for r in rows]
         share = f"{sum(x >= WANTED for x in w)} of {len(w)}"
-        cells = [f"{seconds:.0f}", f"{statistics.median(w):.4f} ({min(w):.4f})", share]
+        cells = [
+            f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})",
+            f"{statistics.median(w):.4f} ({min(w):.4f})",
+            share,
+        ]
         cells.append(f"{statistics.median(rest):.4f} ({min(rest):.4f})")
         print(f"| {name} | {len(rows)} | {' | '.join(cells)} |")
 

@@ -81,7 +81,8 @@ def rows_of_a_gpu(device: str) -> None:
     assert all(row.seconds > 0 for row in found)
     step, published = rows[f"{device}: training step, batch 4"], rows[f"{device}: step of gs"]
     assert step.facts["recorded"] == (device == "cuda")
-    assert step.facts["share_of_allowed"] == pytest.approx(step.facts["allowed_seconds"] / step.seconds)
+    assert 0.0 < step.facts["share_of_allowed"] < 1.0
+    assert 0.0 < published.facts["share_of_allowed"] < 1.0
     assert published.spread[0] <= published.seconds <= published.spread[1]
     assert published.facts["gflop"] > rows[f"{device}: training step, batch 2"].facts["gflop"], "penalties"
 

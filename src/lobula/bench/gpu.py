@@ -29,7 +29,7 @@ from lobula.training.step import StaticStep, device_settings
 
 CALLS = 20
 """Steps between two looks at the clock, which makes the host wait for the device."""
-PUBLISHED_STEPS, PUBLISHED_BATCH = 128_000, 2
+PUBLISHED_STEPS = 128_000
 PENALISED = 3
 """Evaluations of messages by the penalties of gs: two of coeff_g_phi_diff, one of coeff_g_phi_norm."""
 
@@ -50,7 +50,7 @@ def rows_on(device: torch.device, sizes: Sizes, n_steps: int = 6000) -> list[Row
     wiring = optic_lobe(sizes.extent).wiring
     limits = {"gemm_gflop_per_s": gemm_rate(device=device), "copy_gb_per_s": copy_rate(device=device)}
     with device_settings(device, "float32"):
-        rows = [_step(device, wiring, batch, sizes.repeats, limits) for batch in (PUBLISHED_BATCH, 4, 16)]
+        rows = [_step(device, wiring, batch, sizes.repeats, limits) for batch in (2, 4, 16)]
         rows.append(_message_sum(device, wiring, 4, sizes.repeats))
     return [*rows, _published(device, sizes, n_steps, limits)]
 
@@ -128,12 +128,8 @@ def _published(device: torch.device, sizes: Sizes, n_steps: int, limits: dict[st
     recording = Recording.from_arrays(
         voltage[: len(drift)], circuit.wiring, driven.dt, driven["train"].stimulus(0, len(drift)), drift
     )
-    values: dict[str, Any] = {
-        "training.n_epochs": None,
-        "training.n_steps": n_steps,
-        "training.validation_every": every,
-    }
-    values |= {"training.n_epochs": None, "training.device": str(device), "connectome.extent": sizes.extent}
+    values: dict[str, Any] = {"training.n_epochs": None, "training.n_steps": n_steps, "training.device": str(device)}
+    values |= {"training.validation_every": every, "connectome.extent": sizes.extent}
     config = config.with_values(values)
     moments: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -8,8 +8,6 @@ import torch
 
 GEMM_SIZE = 2048
 GEMM_GFLOP = 2e-9 * GEMM_SIZE**3
-
-
 CPU = torch.device("cpu")
 GPU_CALLS, GPU_WARM_UP = 20, 0.5
 """Calls between two looks at the clock, and seconds of calls before."""
